@@ -1,0 +1,71 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+#
+# The front door. Every target is a script or one command that can be run by itself.
+
+ENV ?= dev
+SEEDS ?= 100000
+STACK ?= calminer
+export STACKS VOLUMES CONFIRM PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help up down status test test-tools lint unit simulate molecule integration e2e bench stack-test docs changelog build clean
+
+help: ## List what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  STACKS=a,b restricts up, down and status; ENV=staging chooses another inventory (dev)."
+
+up: ## Bring this machine from bare to its stacks running and healthy
+	@scripts/up $(ENV)
+
+down: ## Take the stacks down; asks, keeps volumes (VOLUMES=delete removes them; CONFIRM=yes does not ask)
+	@scripts/down $(ENV)
+
+status: ## Show services, health and URLs
+	@scripts/bootstrap run
+	@.venv/bin/ansible-playbook playbooks/status.yml -i inventories/$(ENV) $(if $(STACKS),-e stacks=$(STACKS))
+
+test: ## Install what tests need, then lint + unit + simulate + molecule + integration + e2e
+	@scripts/test
+
+test-tools: ## Install what tests need into .venv
+	@scripts/bootstrap test
+
+lint: ## ansible-lint (production), ruff, mypy --strict, yamllint, README tables
+	@scripts/test lint
+
+unit: ## Unit tests; they need no engine
+	@scripts/test unit
+
+simulate: ## Simulated rollouts with faults (SEEDS=100000)
+	@SEEDS=$(SEEDS) scripts/test simulate
+
+molecule: ## Every role on test hosts (SCENARIO=docker for one)
+	@SCENARIO="$(SCENARIO)" scripts/test molecule
+
+integration: ## The engine's parts on a real Docker engine
+	@scripts/test integration
+
+e2e: ## make up in a fresh clone, releases under load, a host over SSH
+	@scripts/test e2e
+
+bench: ## Measure against Docker Compose; results in build/bench/*.json
+	@scripts/bench
+
+stack-test: ## A stack's own test profile, which leaves nothing behind (STACK=calminer)
+	@scripts/stack-test $(STACK)
+
+docs: ## Write the argument tables of the roles' READMEs
+	@scripts/bootstrap test
+	@.venv/bin/python scripts/readme_tables.py
+
+changelog: ## Check the changelog fragments
+	@scripts/bootstrap test
+	@.venv/bin/antsibull-changelog lint
+
+build: ## Build the collection: build/quaylock-stacks-VERSION.tar.gz
+	@scripts/bootstrap run
+	@.venv/bin/ansible-galaxy collection build --force --output-path build
+
+clean: ## Remove what can be made again (never data)
+	@rm -rf .venv .ansible .cache build
