@@ -176,6 +176,8 @@ class Service:
     container_name: str = ""
     grace: float = 10.0
     routes: tuple[Route, ...] = ()
+    platform: str = ""
+    """os/arch[/variant] for pull, build and create, where the API takes it beside the body; "" = the host's own"""
     published: tuple[tuple[str, int, str], ...] = ()
     """(host ip or "", host port, "tcp"|"udp") of every fixed published port"""
     binds: tuple[str, ...] = ()
@@ -211,6 +213,8 @@ class MountedFile:
     fingerprint: str = ""
     external: bool = False
     """the file is the user's own (`file:`); we check that it exists and never write it"""
+    mode: int = 0o444
+    """permissions of the file; the folder around it is root's alone"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +276,14 @@ class Observation:
     volumes: tuple[str, ...] = ()
     routed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """service -> names of the replicas the proxy sends traffic to"""
+    stale_routes: frozenset[str] = frozenset()
+    """services whose routes at the proxy are not those of the stack"""
     ports: Mapping[tuple[str, int, str], str] = field(default_factory=dict)
     """(ip, port, protocol) -> who holds it, for ports of the stack that somebody else holds"""
+    published: bool = True
+    """the compose.yaml on the host is the rendered one"""
+    findings: tuple[Finding, ...] = ()
+    """what else the host says against the rollout: missing bind paths, conflicts at the proxy"""
 
 
 @dataclass(frozen=True, slots=True)

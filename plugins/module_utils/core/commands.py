@@ -1,0 +1,193 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the rollout can ask for, and what can happen: plain values, journaled as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Have the image of a service on this host: pull or build it."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Look at the engine and the proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write a milestone (planned, committed, finished) durably; nothing that follows is done before it is written."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFiles:
+    """Write secrets and configs under the names of their content."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureNetwork:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureVolume:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    service: str
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    service: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Sample a replica, not before `at`; with its checks or only its state."""
+
+    service: str
+    name: str
+    at: float
+    check: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Collect the last log lines of a replica before it goes."""
+
+    service: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Traffic of a service to exactly these replicas, confirmed at the proxy. `old`: by the previous release's routes."""
+
+    service: str
+    servers: tuple[str, ...]
+    old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unroute:
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Wait until the proxy has no session on a replica, at most `timeout` seconds, then forget it."""
+
+    service: str
+    name: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    service: str
+    name: str
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    service: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    service: str
+    name: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write the rendered compose.yaml, and clear away files that no replica uses any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNetwork:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVolume:
+    name: str
+
+
+Command = (
+    Fetch
+    | Observe
+    | Record
+    | WriteFiles
+    | EnsureNetwork
+    | EnsureVolume
+    | Create
+    | Start
+    | Look
+    | Explain
+    | Route
+    | Unroute
+    | Drain
+    | Stop
+    | Remove
+    | Rename
+    | Publish
+    | RemoveNetwork
+    | RemoveVolume
+)
+
+READS = (Fetch, Observe, Look, Explain)
+"""Commands that change nothing a user relies on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command ended well. `value`: an Image (Fetch), an Observation, a Sample (Look) or text (Explain)."""
+
+    command: Command
+    at: float
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    command: Command
+    at: float
+    error: str
+
+
+Event = Begun | Done | Failed
+
+
+def as_json(command: Command) -> Mapping[str, Any]:
+    """A command as the journal keeps it."""
+    return {"do": type(command).__name__, **asdict(command)}
+
+
+def replica_of(command: Command) -> str:
+    """The container a command works on, "" where it is none."""
+    works = isinstance(command, (Create, Start, Drain, Stop, Remove, Rename, Explain))
+    return getattr(command, "name", "") if works else ""

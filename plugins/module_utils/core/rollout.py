@@ -1,0 +1,590 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rollout: `advance(state, event) -> (state, commands)`. Decides, and never acts: no engine, no clock, no thread.
+
+Phases: images are fetched, the host is observed, the plan is recorded; files, networks and volumes are made; the
+services roll in dependency order behind their gates; the commit is recorded; what is not wanted any more leaves. A
+failure before the commit, of whatever kind, converges back to the replicas that were there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from . import converge
+from .commands import (
+    Begun,
+    Command,
+    Create,
+    Done,
+    EnsureNetwork,
+    EnsureVolume,
+    Event,
+    Explain,
+    Failed,
+    Fetch,
+    Look,
+    Observe,
+    Publish,
+    Record,
+    RemoveNetwork,
+    RemoveVolume,
+    Rename,
+    Route,
+    Start,
+    Stop,
+    Unroute,
+    WriteFiles,
+)
+from .converge import Goals, goal_for, sample_of
+from .gate import Watch, completed, finished, judge, next_look
+from .model import Condition, Finding, Gate, Image, Observation, Observed, Order, Service, Stack
+from .plan import Action, Change, Plan, Ran, plan, problems
+
+
+class Phase(str, Enum):
+    FETCHING = "fetching images"
+    OBSERVING = "observing"
+    PREPARING = "preparing"
+    ROLLING = "rolling out"
+    TURNING = "turning back"
+    COMMITTING = "committing"
+    CONVERGING = "converging"
+    CLOSING = "closing"
+    DONE = "done"
+
+
+class Outcome(str, Enum):
+    """How a rollout ended. Only DEPLOYED made a release; INCOMPLETE is finished by the next run."""
+
+    UNCHANGED = "unchanged"
+    DEPLOYED = "deployed"
+    ROLLED_BACK = "rolled back"
+    REFUSED = "refused"
+    RECOVERED = "recovered"
+    REMOVED = "removed"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a rollout failed, with the evidence."""
+
+    service: str
+    reason: str
+    replica: str = ""
+    said: str = ""
+    logs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One changing service on its way. Facts only; what follows from them is decided in `_next`."""
+
+    change: Change
+    service: Service
+    gate: Gate
+    made: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    """old replicas that were stopped (and renamed, where the name is fixed)"""
+    stopped: frozenset[str] = frozenset()
+    watches: Mapping[str, Watch] = field(default_factory=dict)
+    switched_at: float | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.change.new)
+
+    @property
+    def started(self) -> bool:
+        return all(n in self.watches for n in self.names)
+
+    @property
+    def ready(self) -> bool:
+        return all(n in self.watches and self.watches[n].ready for n in self.names)
+
+    def held(self, now: float) -> bool:
+        return all(n in self.watches and self.watches[n].held(self.gate, now) for n in self.names)
+
+    @property
+    def incumbent(self) -> bool:
+        """An older generation runs beside the new one and can serve."""
+        beside = self.change.order is Order.START_FIRST and any(o.running for o in self.change.old)
+        return beside or bool(self.change.keep)
+
+    @property
+    def moves_traffic(self) -> bool:
+        return bool(self.service.routes) or self.change.action is Action.ROUTE
+
+    def settled(self, now: float) -> bool:
+        """Nothing more is asked of it before the commit."""
+        if self.service.one_shot:
+            return self.ready
+        if not self.held(now):
+            return False
+        if not self.moves_traffic:
+            return True
+        if self.switched_at is None:
+            return False
+        return not self.incumbent or not self.names or now - self.switched_at >= self.gate.hold
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The whole state. `previous` is the stack of the last release, which a rollback goes back to."""
+
+    id: str
+    stack: Stack
+    previous: Stack | None = None
+    ran: frozenset[Ran] = frozenset()
+    phase: Phase = Phase.FETCHING
+    now: float = 0.0
+    images: Mapping[str, Image] = field(default_factory=dict)
+    seen: Observation = field(default_factory=Observation)
+    plan: Plan = field(default_factory=Plan)
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+    goals: Goals = field(default_factory=dict)
+    issued: frozenset[Command] = frozenset()
+    pending: frozenset[Command] = frozenset()
+    recorded: frozenset[str] = frozenset()
+    outcome: Outcome | None = None
+    findings: tuple[Finding, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    cleanup: tuple[Command, ...] = ()
+    """networks (and volumes) to remove once nothing uses them"""
+
+    @property
+    def committed(self) -> bool:
+        return "committed" in self.recorded
+
+    @property
+    def finished(self) -> bool:
+        return self.phase is Phase.DONE
+
+
+Step = tuple[Rollout, tuple[Command, ...]]
+
+
+def advance(rollout: Rollout, event: Event) -> Step:
+    """The next state, and what to do about it."""
+    if rollout.finished:
+        return rollout, ()
+    rollout = replace(rollout, now=max(rollout.now, event.at))
+    commands: tuple[Command, ...] = ()
+    if isinstance(event, Begun):
+        rollout, commands = _begin(rollout)
+    else:
+        rollout = replace(rollout, pending=rollout.pending - {event.command})
+        rollout, commands = _learn(rollout, event)
+    while True:
+        rollout, more = _drive(rollout)
+        if not more:
+            return rollout, commands
+        commands += more
+
+
+def _issue(rollout: Rollout, commands: tuple[Command, ...]) -> Step:
+    """Ask for each command once; looks are asked for by the looks before them."""
+    fresh = tuple(dict.fromkeys(c for c in commands if isinstance(c, Look) or c not in rollout.issued))
+    lasting = frozenset(c for c in fresh if not isinstance(c, Look))
+    return replace(rollout, issued=rollout.issued | lasting, pending=rollout.pending | lasting), fresh
+
+
+def _begin(rollout: Rollout) -> Step:
+    if rollout.phase is Phase.FETCHING:
+        by_image = {s.image: s for s in reversed(rollout.stack.services)}
+        return _issue(rollout, tuple(Fetch(s.name) for s in by_image.values()))
+    return rollout, ()
+
+
+def _learn(rollout: Rollout, event: Done | Failed) -> Step:
+    if rollout.phase in (Phase.CONVERGING, Phase.CLOSING):
+        return _learn_converging(rollout, event)
+    command = event.command
+    if isinstance(command, Explain):
+        return _explained(rollout, command, event), ()
+    if isinstance(event, Failed):
+        return _learn_failure(rollout, event)
+    if isinstance(command, Fetch):
+        ref = rollout.stack.service(command.service).image
+        return replace(rollout, images={**rollout.images, ref: event.value}), ()
+    if isinstance(command, Observe):
+        return _planned(replace(rollout, seen=event.value))
+    if isinstance(command, Record):
+        return replace(rollout, recorded=rollout.recorded | {command.kind}), ()
+    track = rollout.tracks.get(getattr(command, "service", ""))
+    if track is None:
+        return rollout, ()
+    if isinstance(command, Look):
+        return _looked(rollout, track, event)
+    looks: tuple[Command, ...] = ()
+    if isinstance(command, Create):
+        track = replace(track, made=track.made | {command.name})
+    elif isinstance(command, Start):
+        track = replace(track, watches={**track.watches, command.name: Watch(since=event.at)})
+        looks = (Look(command.service, command.name, event.at, not track.service.one_shot),)
+    elif isinstance(command, Stop):
+        track = replace(track, stopped=track.stopped | {command.name})
+    elif isinstance(command, Rename):
+        track = replace(track, gone=track.gone | {command.name})
+    elif isinstance(command, (Route, Unroute)):
+        track = replace(track, switched_at=event.at)
+    return replace(rollout, tracks={**rollout.tracks, command.service: track}), looks
+
+
+def _planned(rollout: Rollout) -> Step:
+    """The host was observed: refuse, find nothing to do, or go on with a plan."""
+    found = problems(rollout.stack, rollout.seen, rollout.images)
+    if found:
+        return replace(rollout, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=rollout.findings + found), ()
+    made = plan(rollout.stack, rollout.seen, rollout.images, rollout.ran)
+    rollout = replace(rollout, plan=made)
+    if not made.changed and rollout.seen.published:
+        return replace(rollout, phase=Phase.DONE, outcome=Outcome.UNCHANGED), ()
+    tracks = {}
+    for change in made.work:
+        if change.action is not Action.REMOVE:
+            service = rollout.stack.service(change.service)
+            tracks[change.service] = Track(change, service, completed(service, rollout.images.get(service.image)))
+    return _issue(replace(rollout, tracks=tracks, phase=Phase.PREPARING), (Record("planned"),))
+
+
+def _looked(rollout: Rollout, track: Track, event: Done | Failed) -> Step:
+    command = event.command
+    assert isinstance(command, Look)
+    watch = track.watches[command.name]
+    sample = sample_of(event, watch)
+    if track.service.one_shot:
+        watch, fault = finished(watch, sample, track.gate.deadline)
+    else:
+        watch, fault = judge(track.gate, watch, sample)
+    track = replace(track, watches={**track.watches, command.name: watch})
+    rollout = replace(rollout, tracks={**rollout.tracks, command.service: track})
+    if rollout.phase is not Phase.ROLLING:
+        return rollout, ()
+    if fault:
+        failure = Failure(command.service, fault, command.name, sample.output)
+        return _undo(rollout, failure, (Explain(command.service, command.name),))
+    if track.service.one_shot and watch.ready:
+        return rollout, ()
+    crowd = sum(1 for t in rollout.tracks.values() for w in t.watches.values() if not w.ready)
+    at = next_look(track.gate, watch, event.at, crowd)
+    return rollout, (Look(command.service, command.name, at, not track.service.one_shot),)
+
+
+def _learn_failure(rollout: Rollout, event: Failed) -> Step:
+    command = event.command
+    service = getattr(command, "service", "")
+    if isinstance(command, Look):
+        track = rollout.tracks.get(service)
+        return _looked(rollout, track, event) if track else (rollout, ())
+    if isinstance(command, Fetch):
+        ref = rollout.stack.service(service).image
+        finding = Finding(f"services.{service}.image", f"{ref} cannot be had: {event.error}")
+        return replace(rollout, findings=(*rollout.findings, finding)), ()
+    if isinstance(command, Observe) or (isinstance(command, Record) and command.kind == "planned"):
+        finding = Finding(rollout.stack.name, event.error, "nothing was changed")
+        return replace(rollout, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=(*rollout.findings, finding)), ()
+    what = _WORDS.get(type(command), "a step failed")
+    replica = getattr(command, "name", "")
+    explain: tuple[Command, ...] = (Explain(service, replica),) if isinstance(command, Start) else ()
+    return _undo(rollout, Failure(service or rollout.stack.name, what, replica, event.error), explain)
+
+
+_WORDS: Mapping[type, str] = {
+    Create: "its container could not be created",
+    Start: "its container could not be started",
+    Stop: "the old container could not be stopped",
+    Route: "the switch was not confirmed at the proxy",
+    EnsureNetwork: "a network could not be created",
+    EnsureVolume: "a volume could not be created",
+    WriteFiles: "secrets and configs could not be written",
+    Record: "the journal could not be written",
+}
+
+
+def _drive(rollout: Rollout) -> Step:
+    """What follows from the facts, for the phase we are in. No commands: nothing to do until the next event."""
+    if rollout.phase is Phase.FETCHING and not rollout.pending:
+        if rollout.findings:
+            return replace(rollout, phase=Phase.DONE, outcome=Outcome.REFUSED), ()
+        return _issue(replace(rollout, phase=Phase.OBSERVING), (Observe(),))
+    if rollout.phase is Phase.PREPARING and not rollout.pending:
+        ensure: tuple[Command, ...] = (
+            WriteFiles(),
+            *(EnsureNetwork(k) for k in rollout.plan.networks),
+            *(EnsureVolume(k) for k in rollout.plan.volumes),
+        )
+        rollout, commands = _issue(rollout, ensure)
+        return (rollout, commands) if commands else _drive(replace(rollout, phase=Phase.ROLLING))
+    if rollout.phase is Phase.ROLLING:
+        wanted = tuple(c for t in rollout.tracks.values() for c in _next(rollout, t))
+        rollout, commands = _issue(rollout, wanted)
+        if not commands and all(t.settled(rollout.now) for t in rollout.tracks.values()):
+            return _issue(replace(rollout, phase=Phase.COMMITTING), (Record("committed"),))
+        return rollout, commands
+    if rollout.phase is Phase.TURNING and not rollout.pending:
+        new = tuple(RemoveNetwork(n.name) for n in rollout.stack.networks if n.key in rollout.plan.networks)
+        goals = _before(rollout)
+        return _drive(replace(rollout, phase=Phase.CONVERGING, goals=goals, issued=frozenset(), cleanup=new))
+    if rollout.phase is Phase.COMMITTING and rollout.committed:
+        return _drive(replace(rollout, phase=Phase.CONVERGING, goals=_after_commit(rollout), issued=frozenset()))
+    if rollout.phase is Phase.CONVERGING:
+        return _drive_converging(rollout)
+    if rollout.phase is Phase.CLOSING and not rollout.pending:
+        return replace(rollout, phase=Phase.DONE), ()
+    return rollout, ()
+
+
+def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
+    """What one service can do now."""
+    change, service = track.change, track.service
+    olds = [o for o in change.old if not (service.one_shot and not o.running)]
+    stop_first = change.order is Order.STOP_FIRST and bool(olds) and bool(change.new)
+    fixed = bool(service.container_name) and bool(change.old)
+    commands: list[Command] = []
+    if not fixed:
+        commands += [Create(service.name, name, number) for name, number in change.new]
+    if not track.started:
+        if not all(_satisfied(rollout, d.service, d.condition) for d in service.depends_on):
+            return tuple(commands)
+        if stop_first or fixed:
+            if not track.made.issuperset(track.names) and not fixed:
+                return tuple(commands)
+            commands += [Stop(service.name, o.name, service.grace) for o in change.old]
+            if not track.stopped.issuperset(o.name for o in change.old):
+                return tuple(commands)
+        if fixed:
+            commands += [Rename(service.name, o.name, set_aside(o.name, rollout.id)) for o in change.old]
+            if not track.gone.issuperset(o.name for o in change.old):
+                return tuple(commands)
+            commands += [Create(service.name, name, number) for name, number in change.new]
+        commands += [Start(service.name, n) for n in track.names if n in track.made]
+        return tuple(commands)
+    if not track.moves_traffic:
+        return tuple(commands)
+    if track.ready and (not track.incumbent or track.held(rollout.now)):
+        commands.append(Route(service.name, change.members) if service.routes else Unroute(service.name))
+    return tuple(commands)
+
+
+def set_aside(name: str, rollout: str) -> str:
+    """The name an old container bears while its successor has the fixed one."""
+    return f"{name}-before-{rollout}"
+
+
+def _satisfied(rollout: Rollout, name: str, condition: Condition) -> bool:
+    track = rollout.tracks.get(name)
+    if track is None:
+        return True
+    if condition is Condition.STARTED:
+        return track.started
+    return track.ready and track.started
+
+
+def _undo(rollout: Rollout, failure: Failure, explain: tuple[Command, ...] = ()) -> Step:
+    """Turn round: what was asked for already ends first, then everything goes back to the replicas that were there."""
+    return _issue(replace(rollout, phase=Phase.TURNING, failures=(*rollout.failures, failure)), explain)
+
+
+def _explained(rollout: Rollout, command: Explain, event: Done | Failed) -> Rollout:
+    logs = str(event.value or "") if isinstance(event, Done) else ""
+    failures = tuple(replace(f, logs=logs) if f.replica == command.name and not f.logs else f for f in rollout.failures)
+    return replace(rollout, failures=failures)
+
+
+def _before(rollout: Rollout) -> Goals:
+    """What was there: stopped olds start again, the proxy goes back to them, everything new leaves."""
+    goals = {}
+    former = {s.name: s for s in rollout.previous.services} if rollout.previous else {}
+    for name, track in rollout.tracks.items():
+        change = track.change
+        asked = {c for c in rollout.issued if getattr(c, "service", "") == name}
+        aside = {o.name: set_aside(o.name, rollout.id) for o in change.old if o.name in track.gone}
+        was_running = [o.name for o in change.old if o.running and not track.service.one_shot]
+        stopped = {c.name for c in asked if isinstance(c, Stop)}
+        back = former.get(name)
+        goals[name] = goal_for(
+            back or track.service,
+            target=tuple(aside.get(n, n) for n in (*(o.name for o in change.keep), *was_running)),
+            start=tuple(aside.get(n, n) for n in was_running if n in stopped),
+            surplus=tuple(c.name for c in asked if isinstance(c, Create)),
+            route=any(isinstance(c, (Route, Unroute)) for c in asked),
+            old_routes=True,
+            exclusive=change.order is Order.STOP_FIRST or bool(track.service.bound),
+            rename=tuple((new, old) for old, new in aside.items()),
+            gate=_gate_of_old(rollout, back, track),
+        )
+    return goals
+
+
+def _gate_of_old(rollout: Rollout, back: Service | None, track: Track) -> Gate:
+    if back is None:
+        return track.gate
+    return completed(back, rollout.images.get(back.image)) if back.gate.probes else track.gate
+
+
+def _after_commit(rollout: Rollout) -> Goals:
+    """What was replaced leaves; traffic was moved before the commit."""
+    goals = {}
+    known = {s.name: s for s in rollout.stack.services}
+    former = {s.name: s for s in rollout.previous.services} if rollout.previous else {}
+    for change in rollout.plan.work:
+        service = known.get(change.service) or former.get(change.service)
+        track = rollout.tracks.get(change.service)
+        renamed = track.gone if track else frozenset()
+        surplus = tuple(set_aside(o.name, rollout.id) if o.name in renamed else o.name for o in change.old)
+        known_settings = goal_for(service) if service else converge.Goal(change.service)
+        goals[change.service] = replace(
+            known_settings,
+            target=change.members,
+            surplus=surplus,
+            route=change.action is Action.REMOVE and change.service in rollout.seen.routed,
+            exclusive=False,
+        )
+    return goals
+
+
+def _learn_converging(rollout: Rollout, event: Done | Failed) -> Step:
+    command = event.command
+    if isinstance(event, Failed) and isinstance(command, (Record, Publish, RemoveNetwork, RemoveVolume)):
+        left = isinstance(command, (Record, Publish))
+        rollout = replace(rollout, notes=(*rollout.notes, f"{_what(command)}: {event.error}"))
+        return replace(rollout, outcome=Outcome.INCOMPLETE if left else rollout.outcome), ()
+    if isinstance(event, Done) and isinstance(command, Record):
+        return replace(rollout, recorded=rollout.recorded | {command.kind}), ()
+    goals, looks, notes = converge.learn(rollout.goals, event, rollout.now)
+    return replace(rollout, goals=goals, notes=rollout.notes + notes), looks
+
+
+def _what(command: Command) -> str:
+    return {Record: "the journal could not be written", Publish: "compose.yaml could not be written"}.get(
+        type(command), f"{getattr(command, 'name', '')} could not be removed"
+    )
+
+
+def _drive_converging(rollout: Rollout) -> Step:
+    rollout, commands = _issue(rollout, converge.step(rollout.goals, rollout.pending))
+    if commands or rollout.pending or not all(g.complete for g in rollout.goals.values()):
+        return rollout, commands
+    closing = rollout.cleanup
+    outcome = rollout.outcome
+    if any(g.stuck for g in rollout.goals.values()):
+        outcome = Outcome.INCOMPLETE
+        closing = ()
+    elif outcome is None:
+        outcome = Outcome.DEPLOYED if rollout.committed else Outcome.ROLLED_BACK
+    rollout, tidy = _issue(replace(rollout, cleanup=()), closing)
+    if tidy:
+        return rollout, tidy
+    last: tuple[Command, ...] = ()
+    if outcome in (Outcome.DEPLOYED, Outcome.RECOVERED):
+        last = (Publish(),)
+    if outcome is not Outcome.INCOMPLETE:
+        last = (*last, Record("finished"))
+    return _issue(replace(rollout, outcome=outcome, phase=Phase.CLOSING), last)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What the journal says of a rollout that did not reach its end: see `milestone`."""
+
+    rollout: str
+    committed: bool
+    members: Mapping[str, Sequence[str]]
+    incumbents: Mapping[str, Sequence[str]]
+    running: frozenset[str]
+    """incumbents that ran when the rollout began"""
+
+
+def recovery(name: str, stack: Stack, left: Unfinished, seen: Observation) -> Rollout:
+    """Finish (past its commit) or undo (before it) what a killed run left. `stack` is the release that stays."""
+    groups: dict[str, dict[str, Observed]] = {}
+    for replica in seen.replicas:
+        groups.setdefault(replica.service, {})[replica.name] = replica
+    wanted = left.members if left.committed else left.incumbents
+    services = {s.name: s for s in stack.services}
+    goals = {}
+    for service_name in sorted({*groups, *wanted, *seen.routed}):
+        known = services.get(service_name)
+        goal = goal_for(known) if known else converge.Goal(service_name)
+        there = groups.get(service_name, {})
+        goals[service_name] = _recovered(goal, known, wanted.get(service_name, ()), there, left, seen)
+    return Rollout(id=name, stack=stack, phase=Phase.CONVERGING, seen=seen, goals=goals, outcome=Outcome.RECOVERED)
+
+
+def _recovered(
+    goal: converge.Goal,
+    service: Service | None,
+    wanted: Sequence[str],
+    there: Mapping[str, Observed],
+    left: Unfinished,
+    seen: Observation,
+) -> converge.Goal:
+    """One service of a recovery. A fixed container_name may be borne by the new one while the old one stands aside."""
+    aside = {n: set_aside(n, left.rollout) for n in wanted if set_aside(n, left.rollout) in there}
+    if left.committed:
+        aside = {}
+    made = {n for n, o in there.items() if o.rollout == left.rollout}
+    stays = [aside.get(n, n) for n in wanted if n in aside or (n in there and (left.committed or n not in made))]
+    ran = left.running | set(aside.values())
+    one_shot = service is not None and service.one_shot
+    start = [n for n in stays if not there[n].running and not one_shot and (left.committed or n in ran)]
+    routed = frozenset(stays) if service is not None and service.routes else frozenset()
+    moved = seen.routed.get(goal.service, frozenset()) != routed
+    return replace(
+        goal,
+        target=tuple(sorted(routed)),
+        start=tuple(start),
+        surplus=tuple(n for n in there if n not in stays and (left.committed or n in made)),
+        route=moved or (bool(routed) and goal.service in seen.stale_routes),
+        rename=tuple((new, old) for old, new in aside.items()),
+    )
+
+
+def teardown(name: str, stack: Stack, seen: Observation, remove_volumes: bool = False) -> Rollout:
+    """Everything of the stack leaves, dependents first; volumes only when asked for."""
+    services = {s.name: s for s in stack.services}
+    goals = {
+        service: replace(
+            goal_for(services[service]) if service in services else converge.Goal(service),
+            surplus=tuple(o.name for o in seen.replicas if o.service == service),
+            route=service in seen.routed,
+            drain=0.0,
+        )
+        for service in dict.fromkeys([*(o.service for o in seen.replicas), *seen.routed])
+    }
+    own = [n.name for n in stack.networks if not n.external and n.name in seen.networks]
+    volumes = [v.name for v in stack.volumes if not v.external and v.name in seen.volumes] if remove_volumes else []
+    return Rollout(
+        id=name,
+        stack=stack,
+        phase=Phase.CONVERGING,
+        seen=seen,
+        goals=goals,
+        outcome=Outcome.REMOVED,
+        cleanup=(*(RemoveNetwork(n) for n in own), *(RemoveVolume(v) for v in volumes)),
+    )
+
+
+def milestone(rollout: Rollout, kind: str) -> Mapping[str, Any]:
+    """What the journal keeps of a milestone: enough to finish or undo the rollout without this state."""
+    if kind == "planned":
+        changes = rollout.plan.changes
+        return {
+            "members": {c.service: list(c.members) for c in changes if c.action is not Action.REMOVE},
+            "incumbents": {c.service: [o.name for o in (*c.keep, *c.old)] for c in changes},
+            "running": [o.name for o in rollout.seen.replicas if o.running],
+        }
+    if kind == "committed":
+        ran = {(s.name, s.spec, rollout.images[s.image].id) for s in rollout.stack.services if s.one_shot}
+        return {
+            "members": {c.service: list(c.members) for c in rollout.plan.changes if c.action is not Action.REMOVE},
+            "images": {ref: {"id": i.id, "digest": i.digest} for ref, i in sorted(rollout.images.items())},
+            "ran": sorted(ran),
+        }
+    return {"outcome": rollout.outcome.value if rollout.outcome else "", "notes": list(rollout.notes)}
