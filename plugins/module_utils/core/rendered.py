@@ -1,0 +1,119 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The Compose model as it lands on the host: active services, absolute paths, files instead of secrets.
+
+Only a definition that was read without findings is rendered, so shapes are not checked again here.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .model import Json, MountedFile
+from .nodes import plain
+from .scope import Context
+
+_TEXTS = (
+    *("command", "container_name", "cpuset", "domainname", "entrypoint", "hostname", "image", "ipc", "network_mode"),
+    *("pid", "platform", "runtime", "stop_grace_period", "stop_signal", "user", "working_dir"),
+)
+"""keys that Compose wants as text, where we also take a number"""
+
+
+def rendered(
+    name: str,
+    definition: Json,
+    active: Collection[str],
+    routed: Collection[str],
+    files: Collection[MountedFile],
+    context: Context,
+) -> dict[str, Any]:
+    """A model that `docker compose config` accepts as it stands. It reads $ as a variable, so each $ is doubled."""
+    model: dict[str, Any] = {"name": name, "services": {}}
+    for key, service in definition["services"].items():
+        if key in active:
+            model["services"][key] = _service(service, active, key in routed, context)
+    for section in ("networks", "volumes"):
+        if definition.get(section):
+            model[section] = _copy(definition[section])
+    if routed:
+        network = {"name": context.ingress_network, "external": True}
+        model.setdefault("networks", {})[context.ingress_network] = network
+    for file in sorted(files, key=lambda file: file.key):
+        path = file.host_path if file.external else f"./{file.kind}s/{file.key}-{file.fingerprint}"
+        model.setdefault(f"{file.kind}s", {})[file.key] = {"file": _doubled(path)}
+    model.update({key: _copy(value) for key, value in definition.items() if str(key).startswith("x-")})
+    return model
+
+
+def _service(service: Json, active: Collection[str], routed: bool, context: Context) -> dict[str, Any]:
+    result = {key: _value(key, value) for key, value in service.items() if key != "profiles"}
+    depends = result.get("depends_on")
+    if isinstance(depends, Mapping):
+        result["depends_on"] = {key: value for key, value in depends.items() if key in active}
+    elif depends:
+        result["depends_on"] = [key for key in depends if key in active]
+    if result.get("volumes"):
+        result["volumes"] = [_mount(volume, context) for volume in result["volumes"]]
+    build = result.get("build")
+    if isinstance(build, str):
+        result["build"] = _absolute(build, context)
+    elif build:
+        build["context"] = _absolute(build.get("context", "."), context)
+    if isinstance(result.get("logging"), dict) and result["logging"].get("options"):
+        result["logging"]["options"] = {key: plain(value) for key, value in result["logging"]["options"].items()}
+    if result.get("restart") is False:
+        result["restart"] = "no"
+    if routed:
+        networks = result.get("networks") or ["default"]
+        ingress = context.ingress_network
+        result["networks"] = {**networks, ingress: None} if isinstance(networks, dict) else [*networks, ingress]
+    return result
+
+
+def _value(key: str, value: Any) -> Any:
+    """Compose wants text in a service's lists and in some keys; where it does not, text is as good as a number."""
+    if key.startswith("x-"):
+        return _copy(value)
+    if isinstance(value, (list, tuple)):
+        return [
+            _value("", entry) if isinstance(entry, (Mapping, list, tuple)) else _doubled(plain(entry))
+            for entry in value
+        ]
+    if isinstance(value, Mapping):
+        return {name: _value(str(name), entry) for name, entry in value.items()}
+    if isinstance(value, (int, float)) and (
+        key in _TEXTS or key.endswith(("interval", "timeout", "period", "monitor", "delay"))
+    ):
+        return plain(value)
+    return _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copy(entry) for entry in value]
+    return _doubled(str(value)) if isinstance(value, str) else value
+
+
+def _doubled(text: str) -> str:
+    return text.replace("$", "$$")
+
+
+def _mount(volume: Any, context: Context) -> Any:
+    if isinstance(volume, Mapping):
+        if volume.get("type") == "bind":
+            return {**volume, "source": _absolute(volume["source"], context)}
+        return volume
+    source, colon, rest = volume.partition(":")
+    return _absolute(source, context) + colon + rest if colon and source.startswith(".") else volume
+
+
+def _absolute(path: str, context: Context) -> str:
+    """Relative paths would otherwise start from the folder where compose.yaml lies."""
+    if path.startswith(("/", "git@")) or "://" in path:
+        return path
+    return posixpath.normpath(posixpath.join(_doubled(context.project_directory), path))
