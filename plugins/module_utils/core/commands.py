@@ -90,7 +90,7 @@ class Unroute:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Wait until the proxy has no session on a replica, at most `timeout` seconds, then forget it."""
+    """Wait until the proxy has no session on a replica, at most `timeout` seconds (0: do not wait), then forget it."""
 
     service: str
     name: str

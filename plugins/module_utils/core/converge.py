@@ -58,13 +58,23 @@ class Goal:
         return all(n in self.given_up or (n in self.watches and self.watches[n].ready) for n in self.start)
 
     @property
+    def servers(self) -> tuple[str, ...]:
+        """The members by the names they have in the end."""
+        names = dict(self.rename)
+        return tuple(names.get(n, n) for n in self.target)
+
+    @property
+    def named(self) -> bool:
+        return all(old in self.renamed for old, _ in self.rename)
+
+    @property
     def cleared(self) -> bool:
         return self.removed.issuperset(self.surplus)
 
     @property
     def complete(self) -> bool:
         there = self.up and (self.routed or not self.route)
-        return self.stuck or (there and self.cleared and all(old in self.renamed for old, _ in self.rename))
+        return self.stuck or (there and self.cleared and self.named)
 
 
 def goal_for(service: Service, **known: object) -> Goal:
@@ -95,16 +105,18 @@ def step(goals: Goals, pending: Iterable[Command]) -> tuple[Command, ...]:
             continue
         if not goal.up:
             commands += _bring_up(goal, goals, busy)
+        elif not goal.named and not goal.cleared:
+            commands += _clear(goal, busy, drain=False)
+        elif not goal.named:
+            commands += [Rename(goal.service, old, new) for old, new in goal.rename if old not in busy]
         elif goal.route and not goal.routed:
             if goal.service not in routing:
-                wanted = Route(goal.service, goal.target, goal.old_routes) if goal.target else Unroute(goal.service)
+                wanted = Route(goal.service, goal.servers, goal.old_routes) if goal.target else Unroute(goal.service)
                 commands.append(wanted)
         elif not goal.cleared:
             dependents = (g for g in goals.values() if goal.service in g.depends_on and not g.stuck)
             if all(g.cleared for g in dependents):
                 commands += _clear(goal, busy, drain=True)
-        else:
-            commands += [Rename(goal.service, old, new) for old, new in goal.rename if old not in busy]
     return tuple(commands)
 
 
@@ -123,8 +135,8 @@ def _clear(goal: Goal, busy: set[str], drain: bool) -> list[Command]:
     for name in goal.surplus:
         if name in goal.removed or name in busy:
             continue
-        if drain and goal.drain and name not in goal.drained and name not in goal.stopped:
-            commands.append(Drain(goal.service, name, goal.drain))
+        if goal.drain and name not in goal.drained and name not in goal.stopped:
+            commands.append(Drain(goal.service, name, goal.drain if drain else 0.0))
         elif name not in goal.stopped:
             commands.append(Stop(goal.service, name, goal.grace))
         else:
@@ -165,12 +177,12 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
         elif not watch.ready:
             looks = (Look(goal.service, command.name, next_look(goal.gate, watch, now, 1)),)
     elif isinstance(command, (Route, Unroute)):
-        current = isinstance(command, Unroute) or set(command.servers) == set(goal.target)
+        current = isinstance(command, Unroute) or set(command.servers) == set(goal.servers)
         if current and well:
             goal = replace(goal, routed=True)
         elif current:
             goal = replace(goal, stuck=True)
-            notes = (f"{goal.service}: the proxy could not be moved to {', '.join(goal.target) or 'nothing'}: {error}",)
+            notes = (f"{goal.service}: the proxy could not be moved to {', '.join(goal.servers) or 'nothing'}: {error}",)
     elif isinstance(command, Drain):
         goal = replace(goal, drained=goal.drained | {command.name})
         notes = (f"{goal.service}: {command.name} could not be drained: {error}",) if error else ()

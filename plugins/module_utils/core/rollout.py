@@ -486,7 +486,8 @@ def _drive_converging(rollout: Rollout) -> Step:
         last = (Publish(),)
     if outcome is not Outcome.INCOMPLETE:
         last = (*last, Record("finished"))
-    return _issue(replace(rollout, outcome=outcome, phase=Phase.CLOSING), last)
+    rollout, commands = _issue(replace(rollout, outcome=outcome, phase=Phase.CLOSING), last)
+    return (rollout, commands) if commands else (replace(rollout, phase=Phase.DONE), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,199 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Performing a command: from a value to calls of the adapters. The simulated host runs through the same lines."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .core import yaml_text
+from .core.commands import (
+    Command,
+    Create,
+    Drain,
+    EnsureNetwork,
+    EnsureVolume,
+    Explain,
+    Fetch,
+    Look,
+    Observe,
+    Publish,
+    Record,
+    Remove,
+    RemoveNetwork,
+    RemoveVolume,
+    Rename,
+    Route,
+    Start,
+    Stop,
+    Unroute,
+    WriteFiles,
+)
+from .core.converge import UNKNOWN
+from .core.labels import create_body
+from .core.model import Finding, Gate, Image, Observation, Stack
+from .core.rollout import Rollout, milestone
+from .ports import Clock, Engine, Files, Ingress, Journal
+
+LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Host:
+    """One Docker host as the engine sees it: its adapters, and the contents of secrets and configs by host path."""
+
+    engine: Engine
+    ingress: Ingress | None
+    files: Files
+    journal: Journal
+    clock: Clock
+    folder: str
+    """where this stack's files lie on the host"""
+    ingress_network: str = ""
+    contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+def nobody(message: str) -> None:
+    """Nobody listens to the progress of a fetch."""
+
+
+def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str], None] = nobody) -> Any:
+    """Do it. Raises PortError, or whatever an adapter could not foresee; the caller makes a Failed of it."""
+    engine, stack = host.engine, rollout.stack
+    if isinstance(command, Look):
+        return engine.sample(command.name, _gate(rollout, command.service), host.clock.now(), command.check)
+    if isinstance(command, Fetch):
+        return fetch(host, stack, command.service, say)
+    if isinstance(command, Observe):
+        return observe(host, stack)
+    if isinstance(command, Record):
+        host.journal.milestone(rollout.id, command.kind, host.clock.now(), milestone(rollout, command.kind))
+    elif isinstance(command, WriteFiles):
+        for file in stack.files:
+            if not file.external:
+                host.files.write(file.host_path, host.contents[file.host_path], 0o444)
+    elif isinstance(command, EnsureNetwork):
+        engine.create_network(stack.name, next(n for n in stack.networks if n.key == command.key))
+    elif isinstance(command, EnsureVolume):
+        engine.create_volume(stack.name, next(v for v in stack.volumes if v.key == command.key))
+    elif isinstance(command, Create):
+        service = stack.service(command.service)
+        body = create_body(stack, service, command.number, rollout.id, rollout.images[service.image], host.folder)
+        engine.create(command.name, body, (host.ingress_network,) if service.routes else ())
+    elif isinstance(command, Start):
+        engine.start(command.name)
+    elif isinstance(command, Explain):
+        return engine.logs(command.name, LOG_LINES)
+    elif isinstance(command, (Route, Unroute, Drain)):
+        return _traffic(host, rollout, command)
+    elif isinstance(command, Stop):
+        engine.stop(command.name, command.grace)
+    elif isinstance(command, Remove):
+        engine.remove(command.name)
+    elif isinstance(command, Rename):
+        engine.rename(command.name, command.new)
+    elif isinstance(command, Publish):
+        publish(host, rollout)
+    elif isinstance(command, RemoveNetwork):
+        engine.remove_network(command.name)
+    elif isinstance(command, RemoveVolume):
+        engine.remove_volume(command.name)
+    return None
+
+
+def _gate(rollout: Rollout, service: str) -> Gate:
+    if service in rollout.goals:
+        return rollout.goals[service].gate
+    track = rollout.tracks.get(service)
+    return track.gate if track else UNKNOWN
+
+
+def _traffic(host: Host, rollout: Rollout, command: Route | Unroute | Drain) -> str:
+    if host.ingress is None:
+        return "no proxy on this host"
+    name = rollout.stack.name
+    if isinstance(command, Unroute):
+        host.ingress.unroute(name, command.service)
+        return ""
+    if isinstance(command, Drain):
+        said = host.ingress.drain(name, command.service, command.name, command.timeout) if command.timeout else ""
+        host.ingress.forget(name, command.service, command.name)
+        return said
+    stack = rollout.previous if command.old and rollout.previous else rollout.stack
+    routes = next((s.routes for s in stack.services if s.name == command.service), ())
+    if not routes:
+        host.ingress.unroute(name, command.service)
+        return ""
+    addresses = {s: host.engine.address(s, host.ingress_network) for s in command.servers}
+    return host.ingress.route(name, command.service, routes, addresses)
+
+
+def fetch(host: Host, stack: Stack, name: str, say: Callable[[str], None] = nobody) -> Image:
+    """The image of a service, from this host where its policy allows that."""
+    service = stack.service(name)
+    there = None if service.pull_policy in ("always", "build") else host.engine.image(service.image)
+    return there or host.engine.fetch(service, say)
+
+
+def observe(host: Host, stack: Stack) -> Observation:
+    """The engine, the proxy and the files at this moment, and what they say against the rollout."""
+    engine = host.engine
+    routes = {s.name: s.routes for s in stack.services if s.routes}
+    findings: list[Finding] = []
+    routed: Mapping[str, frozenset[str]] = {}
+    stale: set[str] = set()
+    if host.ingress is not None:
+        routed = host.ingress.routed(stack.name)
+        there = host.ingress.routes(stack.name)
+        stale = {s for s in {*routes, *there} if tuple(routes.get(s, ())) != tuple(there.get(s, ()))}
+        findings += [Finding("x-quaylock.ingress", p) for p in host.ingress.problems(stack.name, routes)]
+    for service in stack.services:
+        findings += [
+            Finding(
+                f"services.{service.name}.volumes",
+                f"{path} does not exist on the host",
+                "create it, or correct the path",
+            )
+            for path in service.binds
+            if not host.files.exists(path)
+        ]
+    findings += [
+        Finding(f"{f.kind}s.{f.key}", f"{f.host_path} does not exist on the host", "create the file")
+        for f in stack.files
+        if f.external and not host.files.exists(f.host_path)
+    ]
+    ports = [p for s in stack.services for p in s.published]
+    return Observation(
+        replicas=tuple(engine.replicas(stack.name)),
+        networks=engine.networks([n.name for n in stack.networks]),
+        volumes=tuple(engine.volumes([v.name for v in stack.volumes])),
+        routed=routed,
+        stale_routes=frozenset(stale),
+        ports=engine.port_holders(stack.name, ports) if ports else {},
+        published=host.files.read(rendered_path(host)) == rendered(stack),
+        findings=tuple(findings),
+    )
+
+
+def rendered_path(host: Host) -> str:
+    return posixpath.join(host.folder, "compose.yaml")
+
+
+def rendered(stack: Stack) -> bytes:
+    return yaml_text.dump(stack.rendered).encode()
+
+
+def publish(host: Host, rollout: Rollout) -> None:
+    """compose.yaml as it serves now; files that neither this release nor the one before it mounts are cleared away."""
+    host.files.write(rendered_path(host), rendered(rollout.stack), 0o644)
+    previous = rollout.previous.files if rollout.previous else ()
+    used = {f.host_path for f in (*rollout.stack.files, *previous)}
+    for kind in ("secrets", "configs"):
+        folder = posixpath.join(host.folder, kind)
+        for name in host.files.listing(folder):
+            path = posixpath.join(folder, name)
+            if path not in used:
+                host.files.remove(path)

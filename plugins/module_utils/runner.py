@@ -1,0 +1,119 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The runner: performs commands in threads, tells the journal before and after, and feeds the outcome back."""
+
+from __future__ import annotations
+
+import heapq
+import queue
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+from .core.commands import Begun, Command, Done, Event, Failed, Fetch, Look, Observe, as_json
+from .core.model import Sample
+from .core.rollout import Rollout, advance
+from .perform import Host, perform
+from .ports import PortError
+
+THREADS = 12
+
+
+def run(host: Host, rollout: Rollout, perform: Callable[..., Any] = perform) -> Rollout:
+    """Drive a rollout to its end. Everything that decides is in `advance`; this waits, performs and writes down."""
+    outcomes: queue.Queue[Event] = queue.Queue()
+    later: list[tuple[float, int, Look]] = []
+    ticket = count()
+    seen: dict[str, tuple[bool | None, str]] = {}
+
+    def work(command: Command, state: Rollout) -> None:
+        try:
+            value = perform(host, state, command, _teller(host, state, command))
+        except PortError as error:
+            outcomes.put(Failed(command, host.clock.now(), str(error)))
+        except Exception as error:  # noqa: BLE001 a surprise in one thread must not leave the rollout waiting for ever
+            outcomes.put(Failed(command, host.clock.now(), f"{type(error).__name__}: {error}"))
+        else:
+            outcomes.put(Done(command, host.clock.now(), value))
+
+    with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="quaylock") as pool:
+        event: Event = Begun(host.clock.now())
+        while True:
+            rollout, commands = advance(rollout, event)
+            for command in commands:
+                if isinstance(command, Look):
+                    heapq.heappush(later, (command.at, next(ticket), command))
+                elif _intend(host, rollout, command, outcomes):
+                    pool.submit(work, command, rollout)
+            if rollout.finished:
+                return rollout
+            event = _await(host, rollout, later, outcomes, lambda c, r: pool.submit(work, c, r))
+            _remember(host, rollout, event, seen)
+
+
+def _await(
+    host: Host,
+    rollout: Rollout,
+    later: list[tuple[float, int, Look]],
+    outcomes: queue.Queue[Event],
+    submit: Callable[[Command, Rollout], Any],
+) -> Event:
+    """The next outcome; looks that became due meanwhile are sent off."""
+    while True:
+        while later and later[0][0] <= host.clock.now():
+            submit(heapq.heappop(later)[2], rollout)
+        pause = max(0.0, later[0][0] - host.clock.now()) if later else None
+        try:
+            return outcomes.get(timeout=pause)
+        except queue.Empty:
+            continue
+
+
+def _intend(host: Host, rollout: Rollout, command: Command, outcomes: queue.Queue[Event]) -> bool:
+    """Write down what is about to be done. A full disk stops a rollout on its way forward, never on its way back."""
+    if isinstance(command, Observe):
+        return True
+    try:
+        host.journal.log(rollout.id, host.clock.now(), "do", as_json(command))
+    except (sqlite3.Error, OSError) as error:
+        if rollout.goals or isinstance(command, Fetch):
+            return True
+        outcomes.put(Failed(command, host.clock.now(), f"the journal cannot be written: {error}"))
+        return False
+    return True
+
+
+def _remember(host: Host, rollout: Rollout, event: Event, seen: dict[str, tuple[bool | None, str]]) -> None:
+    """Write an outcome down; looks only when they show something new."""
+    if isinstance(event, Begun) or isinstance(event.command, Observe):
+        return
+    details = dict(as_json(event.command))
+    if isinstance(event, Failed):
+        details["error"] = event.error
+    if isinstance(event.command, Look) and isinstance(event, Done):
+        sample: Sample = event.value
+        shown = (sample.passed if sample.running else None, sample.output)
+        if seen.get(event.command.name) == shown:
+            return
+        seen[event.command.name] = shown
+        details |= {"running": sample.running, "passed": sample.passed, "output": sample.output[:500]}
+        if not sample.running:
+            details |= {"exit_code": sample.exit_code, "oom": sample.oom}
+    try:
+        host.journal.log(rollout.id, event.at, "failed" if isinstance(event, Failed) else "done", details)
+    except (sqlite3.Error, OSError):
+        return
+
+
+def _teller(host: Host, rollout: Rollout, command: Command) -> Callable[[str], None]:
+    """Progress of a pull or build, as notes of the journal."""
+
+    def say(message: str) -> None:
+        try:
+            host.journal.log(rollout.id, host.clock.now(), "note", {**as_json(command), "said": message[:500]})
+        except (sqlite3.Error, OSError):
+            return
+
+    return say
