@@ -61,6 +61,7 @@ version:
   type: str
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -160,11 +161,26 @@ def reaped(pid: int) -> bool:
     return "\nState:\tZ" in tail(f"/proc/{pid}/status", 100)
 
 
-def reload(how: str) -> None:
+def reload(how: str, socket: str, wanted: bool | None) -> None:
+    """SIGHUP has no answer: the wait is for live-restore to be what the file says, because a restart may follow."""
     if how == "systemd":
         host.run("systemctl", "reload", "docker.service")
     else:
         os.kill(pid_of(how), signal.SIGHUP)
+    until = time.monotonic() + 5
+    while time.monotonic() < until and wanted is not None:
+        if (host.ask_engine("/info", socket) or {}).get("LiveRestoreEnabled") is wanted:
+            return
+        time.sleep(0.1)
+
+
+def live_restore(path: str) -> bool | None:
+    """What daemon.json says about it, None for nothing."""
+    try:
+        with open(path, encoding="utf-8") as text:
+            return json.load(text).get("live-restore")
+    except (OSError, ValueError):
+        return None
 
 
 def main() -> None:
@@ -185,7 +201,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, managed_by=how)
     if now and wanted == "reloaded":
-        reload(how)
+        reload(how, socket, live_restore("/etc/docker/daemon.json"))
         module.exit_json(changed=True, managed_by=how, version=now["Version"])
     if now:
         stop(how, timeout)
