@@ -1,0 +1,371 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Compose files on the controller become one definition without variables, and the contents that the host must get."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.nodes import kind
+
+from . import compose_merge, env_files
+from .compose_yaml import BrokenYamlError, Override, documents
+from .interpolation import substitute
+
+_DEPTH = 100
+"""deeper nesting is an alias that contains itself"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`definition` is for core.compose.read; contents are by key, never in it. `files` are all that were read."""
+
+    definition: dict[str, Any]
+    secrets: Mapping[str, bytes]
+    configs: Mapping[str, bytes]
+    files: tuple[str, ...] = ()
+
+
+def load(
+    paths: Sequence[str | Mapping[str, Any]],
+    variables: Mapping[str, Any],
+    profiles: Collection[str] = (),
+    folder: str = "",
+) -> Loaded:
+    """Read, interpolate and merge the files; a mapping counts as a file that was parsed already.
+
+    Relative paths start from `folder`, which is the first file's unless given; its `.env` adds variables that are not
+    in `variables`. What is missing in a service whose profiles are off is not asked for. Raises Invalid.
+    """
+    first = next((path for path in paths if isinstance(path, str)), "")
+    reading = _Reading(Path(folder or Path(first).parent), dict(variables))
+    reading.dot_env()
+    definition: dict[str, Any] = {}
+    for index, path in enumerate(paths):
+        for layer in reading.layers(path, f"definition {index + 1}" if len(paths) > 1 else "definition"):
+            definition = compose_merge.unique(reading.merged(definition, layer))
+    if not paths:
+        reading.refuse("", "no Compose file was given", "name at least one")
+    services = definition.get("services")
+    services = services if isinstance(services, Mapping) else {}
+    active = [name for name, service in services.items() if _is_active(service, profiles)]
+    for name in active:
+        reading.complete(name, services[name])
+    secrets = reading.contents(definition, "secret", [services[name] for name in active])
+    configs = reading.contents(definition, "config", [services[name] for name in active])
+    findings = [
+        finding for owner, finding in reading.findings if owner is None or owner in active or owner not in services
+    ]
+    if findings:
+        raise Invalid(tuple(dict.fromkeys(findings)))
+    return Loaded(definition, secrets, configs, tuple(dict.fromkeys(reading.files)))
+
+
+@dataclass(slots=True)
+class _Reading:
+    folder: Path
+    variables: dict[str, Any]
+    findings: list[tuple[str | None, Finding]] = field(default_factory=list)
+    """with the service that each belongs to"""
+    files: list[str] = field(default_factory=list)
+
+    def refuse(self, path: str, problem: str, fix: str = "", owner: str | None = None) -> None:
+        self.findings.append((owner, Finding(path, problem, fix)))
+
+    def text(self, path: Path, asked: str, owner: str | None = None) -> str | None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as wrong:
+            said = wrong.strerror if isinstance(wrong, OSError) else str(wrong)
+            self.refuse(asked, f"{path} cannot be read: {said}", "", owner)
+            return None
+        self.files.append(str(path))
+        return text
+
+    def dot_env(self) -> None:
+        path = self.folder / ".env"
+        if path.is_file() and (text := self.text(path, ".env")) is not None:
+            found = env_files.pairs(text, self.variables, lambda problem, fix: self.refuse(str(path), problem, fix))
+            self.variables = {**found, **{key: value for key, value in self.variables.items() if value is not None}}
+
+    # -- files ---------------------------------------------------------------
+
+    def layers(self, source: str | Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+        """The documents of one file with variables put in and `extends` resolved."""
+        raw = [source] if isinstance(source, Mapping) else self.parsed(Path(source))
+        label = name if isinstance(source, Mapping) else source
+        result = []
+        for document in raw:
+            if not isinstance(document, Mapping):
+                self.refuse(label, f"must be a mapping, not {kind(document)}", "start with services:")
+                continue
+            if "include" in document:
+                self.refuse(
+                    f"{label}: include", "is not supported", "name all files of the stack; they merge in that order"
+                )
+            services = document.get("services")
+            layer = {
+                key: self.put_in(entry, f"{label}: {key}")
+                for key, entry in document.items()
+                if key not in ("services", "include")
+            }
+            if isinstance(services, Mapping):
+                here = Path(source).parent if isinstance(source, str) else self.folder
+                layer["services"] = {
+                    service: self.extended(services, service, (label,), here, str(service), document)
+                    for service in services
+                }
+            elif services is not None:
+                layer["services"] = services
+            result.append(layer)
+        return result
+
+    def parsed(self, path: Path, owner: str | None = None) -> list[Any]:
+        text = self.text(path, str(path), owner)
+        if text is None:
+            return []
+        try:
+            found = [document for document in documents(text) if document is not None]
+        except BrokenYamlError as wrong:
+            self.refuse(str(path), str(wrong), "", owner)
+            return []
+        if not found:
+            self.refuse(str(path), "is empty", "start with services:", owner)
+        return found
+
+    def put_in(self, value: Any, path: str, owner: str | None = None, depth: int = 0) -> Any:
+        """A copy of the value with all variables replaced."""
+        if depth > _DEPTH:
+            self.refuse(path[:120], "is nested without end", "an anchor must not contain its own alias", owner)
+            return None
+        if isinstance(value, str):
+            return substitute(value, self.variables, lambda problem, fix: self.refuse(path, problem, fix, owner))
+        if isinstance(value, Mapping):
+            return {key: self.put_in(entry, f"{path}.{key}", owner, depth + 1) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [self.put_in(entry, f"{path}[{index}]", owner, depth + 1) for index, entry in enumerate(value)]
+        if isinstance(value, Override):
+            return Override(self.put_in(value.value, path, owner, depth + 1))
+        return value
+
+    def merged(self, base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = compose_merge.merged(base, layer, (), self._clash)
+        return result
+
+    def _clash(self, path: tuple[str, ...], problem: str, fix: str) -> None:
+        self.refuse(".".join(path), problem, fix, path[1] if path[:1] == ("services",) and len(path) > 1 else None)
+
+    # -- extends -------------------------------------------------------------
+
+    def extended(
+        self,
+        services: Mapping[str, Any],
+        name: str,
+        trail: tuple[str, ...],
+        here: Path,
+        owner: str,
+        document: Mapping[str, Any],
+    ) -> Any:
+        """A service over the one it extends. `trail` is the way here, the file first; `here` is the file's folder."""
+        label = trail[0]
+        service = self.put_in(services.get(name), f"{label}: services.{name}", owner)
+        if not isinstance(service, Mapping):
+            return service
+        service = self.rebased(dict(service), here)
+        asked = service.pop("extends", None)
+        if asked is None:
+            return service
+        where = f"{label}: services.{name}.extends"
+        asked = {"service": asked} if isinstance(asked, str) else asked
+        if not isinstance(asked, Mapping) or not isinstance(asked.get("service"), str):
+            self.refuse(where, "must name a service", "write extends: {service: base, file: base.yaml}", owner)
+            return service
+        for key in asked:
+            if key not in ("service", "file"):
+                self.refuse(f"{where}.{key}", "is not a known key", "known here: file, service", owner)
+        file, target = asked.get("file"), str(asked["service"])
+        step = f"{here / str(file)}" if file else label
+        ring = (*trail[1:], f"{label}:{name}")
+        if f"{step}:{target}" in ring:
+            chain = " -> ".join(entry.rpartition(":")[2] for entry in (*ring, f"{step}:{target}"))
+            self.refuse(where, f"services extend each other: {chain}", "break the circle", owner)
+            return service
+        if file:
+            found = self.parsed(here / str(file), owner)
+            document = found[0] if found and isinstance(found[0], Mapping) else {}
+            known = document.get("services")
+            services = known if isinstance(known, Mapping) else {}
+            here = (here / str(file)).parent
+        if target not in services:
+            if not file or document:
+                self.refuse(
+                    where,
+                    f"there is no service {target!r} in {step}",
+                    f"there are: {', '.join(map(str, services))}",
+                    owner,
+                )
+            return service
+        base = self.extended(services, target, (step, *ring), here, owner, document)
+        if not isinstance(base, Mapping):
+            return service
+        return compose_merge.merged(compose_merge.settled(base), service, ("services", owner), self._clash)
+
+    def rebased(self, service: dict[str, Any], here: Path) -> dict[str, Any]:
+        """Relative paths of a file elsewhere, as seen from the stack's folder."""
+        if here.resolve() == self.folder.resolve():
+            return service
+        build, volumes = service.get("build"), service.get("volumes")
+        if isinstance(build, str):
+            service["build"] = self._from(here, build)
+        elif isinstance(build, Mapping):
+            service["build"] = {**build, "context": self._from(here, str(build.get("context", ".")))}
+        if isinstance(volumes, list):
+            service["volumes"] = [self._mount(here, entry) for entry in volumes]
+        for key in ("env_file", "label_file"):
+            if service.get(key):
+                entries = service[key] if isinstance(service[key], list) else [service[key]]
+                service[key] = [self._env_file(here, entry) for entry in entries]
+        return service
+
+    def _from(self, here: Path, path: str) -> str:
+        if path.startswith(("/", "~", "git@")) or "://" in path:
+            return path
+        target, base = (here / path).resolve(), self.folder.resolve()
+        up = next(n for n, parent in enumerate((base, *base.parents)) if target.is_relative_to(parent))
+        rest = target.relative_to((base, *base.parents)[up])
+        return "/".join([*([".."] * up or ["."]), *rest.parts])
+
+    def _mount(self, here: Path, entry: Any) -> Any:
+        if isinstance(entry, Mapping):
+            source = entry.get("source")
+            return (
+                {**entry, "source": self._from(here, str(source))} if entry.get("type") == "bind" and source else entry
+            )
+        source, colon, rest = str(entry).partition(":")
+        return self._from(here, source) + colon + rest if colon and source.startswith(".") else entry
+
+    def _env_file(self, here: Path, entry: Any) -> Any:
+        if isinstance(entry, Mapping):
+            return {**entry, "path": str(here / str(entry.get("path")))}
+        return str(here / str(entry))
+
+    # -- what lies beside the files ---------------------------------------------
+
+    def complete(self, name: str, service: Any) -> None:
+        """Put env_file, label_file and the variables that are only named into the service."""
+        if not isinstance(service, dict):
+            return
+        for key, target in (("env_file", "environment"), ("label_file", "labels")):
+            if key in service:
+                found = self._pairs(service.pop(key), f"services.{name}.{key}", name)
+                service[target] = compose_merge.merged(
+                    found, service.get(target), ("services", name, target), self._clash
+                )
+        if "environment" in service:
+            service["environment"] = self._inherited(service["environment"])
+        if isinstance(service.get("build"), dict) and "args" in service["build"]:
+            service["build"]["args"] = self._inherited(service["build"]["args"])
+
+    def _pairs(self, value: Any, path: str, owner: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for index, entry in enumerate(value if isinstance(value, list) else [value]):
+            at = f"{path}[{index}]" if isinstance(value, list) else path
+            entry = {"path": entry} if isinstance(entry, str) else entry
+            if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
+                self.refuse(at, "must name a file", "write path: app.env", owner)
+                continue
+            for key in entry:
+                if key not in ("path", "required", "format"):
+                    self.refuse(f"{at}.{key}", "is not a known key", "known here: path, required, format", owner)
+            if entry.get("format") not in (None, "raw"):
+                self.refuse(f"{at}.format", f"{entry['format']!r} is not a format", "raw, or leave it out", owner)
+            file = self.folder / entry["path"]
+            if not file.exists() and str(entry.get("required", True)).lower() == "false":
+                continue
+            text = self.text(file, at, owner)
+            if text is not None:
+                said = _Said(self, f"{at} ({file})", owner)
+                found.update(env_files.pairs(text, self.variables, said, entry.get("format") == "raw"))
+        return found
+
+    def _inherited(self, value: Any) -> Any:
+        """A variable that is only named takes its value from the outside, where it has one."""
+        if isinstance(value, list):
+            value = [
+                f"{entry}={self.variables[entry]}"
+                if isinstance(entry, str) and self.variables.get(entry) is not None
+                else entry
+                for entry in value
+            ]
+        elif isinstance(value, Mapping):
+            value = {key: self.variables.get(key) if entry is None else entry for key, entry in value.items()}
+        return value
+
+    def contents(self, definition: dict[str, Any], what: str, services: Sequence[Any]) -> dict[str, bytes]:
+        """Contents of the secrets or configs that active services use, taken out of the definition."""
+        section = definition.get(f"{what}s")
+        if not isinstance(section, dict):
+            return {}
+        used = {key for service in services for key in _granted(service, f"{what}s")}
+        result: dict[str, bytes] = {}
+        for key, entry in section.items():
+            if key in used and isinstance(entry, Mapping):
+                content = self._content(entry, f"{what}s.{key}", what)
+                if content is not None:
+                    result[key] = content
+                    section[key] = {k: v for k, v in entry.items() if k not in ("file", "environment", "content")}
+        return result
+
+    def _content(self, entry: Mapping[str, Any], path: str, what: str) -> bytes | None:
+        if isinstance(entry.get("file"), str):
+            file = self.folder / Path(entry["file"]).expanduser()
+            if file.is_file():
+                self.files.append(str(file))
+                try:
+                    return file.read_bytes()
+                except OSError as wrong:
+                    self.refuse(f"{path}.file", f"{file} cannot be read: {wrong.strerror}")
+            elif not entry["file"].startswith("/"):
+                fix = f"write it there, or set stack_{path}"
+                self.refuse(f"{path}.file", f"there is no {file} on the controller", fix)
+            # an absolute path that is not here is the host's own file
+        elif isinstance(entry.get("environment"), str):
+            value = self.variables.get(entry["environment"])
+            if value is None:
+                self.refuse(
+                    f"{path}.environment", f"variable {entry['environment']} is not set", f"set it, or stack_{path}"
+                )
+            return None if value is None else str(value).encode()
+        elif what == "config" and isinstance(entry.get("content"), str):
+            return str(entry["content"]).encode()
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A Refuse for one file of one service."""
+
+    reading: _Reading
+    path: str
+    owner: str
+
+    def __call__(self, problem: str, fix: str) -> None:
+        self.reading.refuse(self.path, problem, fix, self.owner)
+
+
+def _is_active(service: Any, profiles: Collection[str]) -> bool:
+    wanted = service.get("profiles") if isinstance(service, Mapping) else None
+    return (
+        not isinstance(wanted, list) or not wanted or "*" in profiles or bool({str(p) for p in wanted} & set(profiles))
+    )
+
+
+def _granted(service: Any, section: str) -> list[str]:
+    grants = service.get(section) if isinstance(service, Mapping) else None
+    if not isinstance(grants, list):
+        return []
+    return [str(grant.get("source")) if isinstance(grant, Mapping) else str(grant) for grant in grants]
