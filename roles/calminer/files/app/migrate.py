@@ -119,9 +119,7 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     try:
         connection.execute(migration.sql)  # type: ignore[arg-type]  # our own file, without parameters
     except psycopg.errors.LockNotAvailable:
-        raise Refused(
-            f"{migration}: a table was in use for {TABLE_PATIENCE}; try again when there is less load"
-        ) from None
+        raise Refused(f"{migration}: a table was in use for {TABLE_PATIENCE}; try again under less load") from None
     except psycopg.Error as error:
         raise Refused(f"{migration}: {str(error).strip()}") from error
     connection.execute(

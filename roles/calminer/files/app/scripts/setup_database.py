@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import psycopg  # noqa: E402
+import psycopg
 
-from migrate import Refused, migrate, seed  # noqa: E402
-from settings import BadSettings, Settings  # noqa: E402
+from migrate import Refused, migrate, seed
+from settings import BadSettings, Settings
 
 
 def say(line: str) -> None:
@@ -38,9 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run-migrations", action="store_true", help="apply what is pending, in order")
     parser.add_argument("--seed-data", action="store_true", help="add the example scenarios that are missing")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="try it in a transaction that is rolled back; keep nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="try it in a transaction that is rolled back")
     parser.add_argument("--wait", type=float, default=30, metavar="SECONDS", help="for the server to answer (30)")
     wanted = parser.parse_args()
     if not (wanted.run_migrations or wanted.seed_data):

@@ -19,24 +19,30 @@ SETUP = Path(__file__).parents[1] / "scripts" / "setup_database.py"
 ONE, TWO, THREE = (Migration(f"000{n}", f"step_{n}", f"SELECT {n}") for n in (1, 2, 3))
 
 ORDER = [
-    # name                        applied                                      left or the refusal
+    # name              applied          left
     ("a new database", {}, "0001 0002 0003"),
     ("half way", {"0001": ONE.checksum}, "0002 0003"),
     ("nothing to do", {m.number: m.checksum for m in (ONE, TWO, THREE)}, ""),
     ("an older release", {m.number: m.checksum for m in (ONE, TWO, THREE)} | {"0004": "?"}, ""),
-    ("history rewritten", {"0001": "another"}, "0001_step_1: changed after it was applied"),
-    ("slipped in later", {"0001": ONE.checksum, "0003": THREE.checksum}, "0002_step_2: older than"),
 ]
 
 
 @pytest.mark.parametrize(("there", "expected"), [case[1:] for case in ORDER], ids=[case[0] for case in ORDER])
 def test_what_is_left_to_apply(there: dict[str, str], expected: str) -> None:
-    try:
-        found = " ".join(m.number for m in pending((ONE, TWO, THREE), there))
-    except Refused as refusal:
-        assert expected in str(refusal)
-    else:
-        assert found == expected
+    assert " ".join(m.number for m in pending((ONE, TWO, THREE), there)) == expected
+
+
+REFUSED = [
+    # name                 applied                                                said
+    ("history rewritten", {"0001": "another"}, "0001_step_1: changed after it was applied"),
+    ("slipped in later", {"0001": ONE.checksum, "0003": THREE.checksum}, "0002_step_2: older than"),
+]
+
+
+@pytest.mark.parametrize(("there", "said"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_a_history_that_does_not_fit_is_refused(there: dict[str, str], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        pending((ONE, TWO, THREE), there)
 
 
 FOLDERS = [
@@ -91,7 +97,7 @@ def test_a_migration_that_fails_is_not_half_applied(fresh: Settings, monkeypatch
     monkeypatch.setattr(migrate, "shipped", lambda: (whole, broken))
     with (
         psycopg.connect(fresh.conninfo, autocommit=True) as connection,
-        pytest.raises(Refused, match="0002_broken: .*no_such"),
+        pytest.raises(Refused, match="0002_broken: "),
     ):
         migrate.migrate(connection, fresh.schema, dry_run=False, say=print)
     assert tables(fresh) == {"whole", "schema_migration"}
