@@ -1,0 +1,502 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""HAProxy's languages: its configuration from a routing table, its command line, and what it answers.
+
+The configuration carries the routing table in environment variables (`setenv`), which the running process repeats on
+`show env`: so the proxy itself can be asked what it was configured with, and a lost file can be written again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .routing import (
+    Backend,
+    Entrypoint,
+    Member,
+    Pool,
+    Rule,
+    Settings,
+    State,
+    Table,
+    TableError,
+    backend_json,
+    inside,
+    owner_of,
+    read_backend,
+    read_settings,
+    rules,
+    settings_json,
+)
+
+OLDEST = (2, 6)
+"""HAProxy's release from which servers can be added, checked and deleted at run time"""
+
+STRUCTURE = "QUAYLOCK_STRUCTURE"
+SETTINGS = "QUAYLOCK_SETTINGS"
+BACKEND = "QUAYLOCK_BACKEND_"
+
+NOWHERE = "quaylock_nowhere"
+TOKEN_HEADER = "x-quaylock-token"  # noqa: S105 - a header's name
+SERVER_HEADER = "x-quaylock-server"
+SERVED_BY = "x-quaylock-served-by"
+CONFIRMING = "{ var(txn.quaylock) -m found }"
+
+TIMEOUTS: Mapping[str, float] = {
+    "connect": 3.0,
+    "client": 60.0,
+    "server": 120.0,
+    "request": 10.0,
+    "keep_alive": 60.0,
+    "queue": 10.0,
+    "tunnel": 3600.0,
+    "check": 5.0,
+}
+CHECKED = {"http": "check inter 1s fall 2 rise 1", "tcp": "check inter 2s fall 2 rise 1"}
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+
+
+# the configuration ---------------------------------------------------------------------------------------------------
+
+
+def render(table: Table) -> str:
+    """haproxy.cfg for this table."""
+    return _rendered(table, structure(table))
+
+
+def structure(table: Table) -> str:
+    """What only a reload can change, as a fingerprint: everything but the members."""
+    bare = replace(table, backends=tuple(replace(b, members=()) for b in table.backends))
+    return hashlib.sha256(_rendered(bare, "").encode()).hexdigest()[:24]
+
+
+def _rendered(table: Table, fingerprint: str) -> str:
+    blocks = [_head(table, fingerprint), _defaults(table.settings)]
+    if table.settings.health_port:
+        blocks.append(_health(table.settings))
+    for entrypoint in table.settings.entrypoints:
+        blocks += _doors(table, entrypoint)
+    blocks.append(
+        [
+            f"backend {NOWHERE}",
+            "    mode http",
+            '    http-request return status 404 content-type "text/plain; charset=utf-8" '
+            'string "No service answers here.\\n"',
+        ]
+    )
+    blocks += [_pool(table.settings, backend, pool) for backend in table.backends for pool in backend.pools()]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _head(table: Table, fingerprint: str) -> list[str]:
+    settings = table.settings
+    carried = {**settings_json(settings), "backends": len(table.backends)}
+    return [
+        "# Written by Quaylock; changes made by hand are overwritten.",
+        "global",
+        f"    setenv {STRUCTURE} '{fingerprint}'",
+        f"    setenv {SETTINGS} {_quoted(json.dumps(carried, sort_keys=True))}",
+        *(
+            f"    setenv {BACKEND}{number} {_quoted(json.dumps(backend_json(b, members=False), sort_keys=True))}"
+            for number, b in enumerate(table.backends)
+        ),
+        "    log stdout format raw local0 info",
+        f"    maxconn {settings.maxconn}",
+        f"    stats socket {settings.run}/admin.sock mode 660 level admin expose-fd listeners",
+        "    stats timeout 30s",
+        f"    ssl-default-bind-ciphers {CIPHERS}",
+        "    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets",
+        "    tune.ssl.default-dh-param 2048",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """One word for HAProxy, whatever is in it (JSON: a quote can be written as an escape)."""
+    return "'" + text.replace("'", "\\u0027") + "'"
+
+
+def _defaults(settings: Settings) -> list[str]:
+    after = {**TIMEOUTS, **settings.timeouts}
+
+    def milliseconds(name: str) -> str:
+        return f"{round(after[name] * 1000)}ms"
+
+    return [
+        "defaults",
+        "    mode http",
+        "    timeout connect " + milliseconds("connect"),
+        "    timeout client " + milliseconds("client"),
+        "    timeout server " + milliseconds("server"),
+        "    timeout http-request " + milliseconds("request"),
+        "    timeout http-keep-alive " + milliseconds("keep_alive"),
+        "    timeout queue " + milliseconds("queue"),
+        "    timeout tunnel " + milliseconds("tunnel"),
+        "    timeout check " + milliseconds("check"),
+        "    option redispatch 1",
+        "    retries 3",
+        "    # a reload lets every idle client send one more request instead of closing under it",
+        "    option idle-close-on-response",
+        "    # an application may close an idle connection just when a POST is sent on it: a fresh one cannot be lost",
+        "    option http-server-close",
+        '    http-error status 503 content-type "text/plain; charset=utf-8" '
+        'string "This service has no replica that could answer.\\n"',
+    ]
+
+
+def _health(settings: Settings) -> list[str]:
+    return [
+        "frontend quaylock_health",
+        f"    bind 127.0.0.1:{settings.health_port}",
+        '    http-request return status 200 content-type "text/plain; charset=utf-8" string "ok\\n"',
+    ]
+
+
+def _logged(settings: Settings, kind: str) -> list[str]:
+    if settings.access_log == "off":
+        return []
+    return ["    log global", f"    option {kind}"] + (
+        ["    option dontlog-normal"] if settings.access_log == "errors" else []
+    )
+
+
+def _doors(table: Table, entrypoint: Entrypoint) -> list[list[str]]:
+    settings = table.settings
+    encrypted = settings.encrypted(entrypoint)
+    bind = f"    bind {settings.listen}:{entrypoint.port}"
+    if encrypted:
+        bind += f" ssl crt {settings.conf}/certs/" + (" alpn h2,http/1.1" if entrypoint.mode == "http" else "")
+    binds = [bind]
+    doors = []
+    if entrypoint.redirect:
+        plain = f"    bind {settings.listen}:{inside(entrypoint.redirect)}"
+        if encrypted:
+            port = "" if entrypoint.published == 443 else f":{entrypoint.published}"
+            doors.append(
+                [
+                    f"frontend {entrypoint.name}-redirect",
+                    plain,
+                    f"    http-request redirect code 308 location https://%[req.hdr(host),host_only]{port}%[pathq]",
+                ]
+            )
+        else:
+            binds.append(plain)
+    if entrypoint.mode == "tcp":
+        return [_tcp_door(table, entrypoint, binds)]
+    return [_http_door(table, entrypoint, binds, encrypted), *doors]
+
+
+def _tcp_door(table: Table, entrypoint: Entrypoint, binds: list[str]) -> list[str]:
+    after = {**TIMEOUTS, **table.settings.timeouts}
+    lines = [
+        f"frontend {entrypoint.name}",
+        "    mode tcp",
+        *binds,
+        *_logged(table.settings, "tcplog"),
+        f"    timeout client {round(after['tunnel'] * 1000)}ms",
+        "    option clitcpka",
+    ]
+    to = next((r.pool for r in rules(table, entrypoint.name) if not r.staged), "")
+    return [*lines, f"    default_backend {to}" if to else "    tcp-request connection reject"]
+
+
+def _http_door(table: Table, entrypoint: Entrypoint, binds: list[str], encrypted: bool) -> list[str]:
+    settings = table.settings
+    lines = [
+        f"frontend {entrypoint.name}",
+        *binds,
+        *_logged(settings, "httplog"),
+        "    http-request set-var(txn.host) req.hdr(host),host_only,lower",
+        "    http-request set-var(txn.path) path,concat(/)",
+    ]
+    if settings.token:
+        lines.append(
+            f"    http-request set-var(txn.quaylock) req.hdr({SERVER_HEADER}) "
+            f"if {{ req.hdr({TOKEN_HEADER}) -m str {_quoted(settings.token)} }}"
+        )
+    lines += [
+        "    http-request del-header x-quaylock- -m beg",
+        "    # what a client says about its own address is not passed on",
+        "    http-request del-header X-Forwarded- -m beg",
+        "    http-request del-header Forwarded",
+        f"    http-request set-header X-Forwarded-Proto {'https' if encrypted else 'http'}",
+        "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "    option forwardfor",
+    ]
+    if encrypted and settings.hsts:
+        lines.append(f'    http-after-response set-header Strict-Transport-Security "max-age={settings.hsts}"')
+    lines += [f"    use_backend {rule.pool}{_condition(rule)}" for rule in rules(table, entrypoint.name)]
+    return [*lines, f"    default_backend {NOWHERE}"]
+
+
+def _condition(rule: Rule) -> str:
+    tests = []
+    if rule.staged:
+        tests.append(CONFIRMING)
+    if rule.host:
+        tests.append(f"{{ var(txn.host) -m str {_quoted(rule.host)} }}")
+    if rule.path != "/":
+        tests.append(f"{{ var(txn.path) -m beg {_quoted(rule.path)} }}")
+    return " if " + " ".join(tests) if tests else ""
+
+
+def _pool(settings: Settings, backend: Backend, pool: Pool) -> list[str]:
+    lines = [f"backend {pool.name}", f"    mode {pool.mode}", "    balance roundrobin", "    log global"]
+    if pool.mode == "http":
+        host = pool.check.host.lower() or "localhost"
+        statuses = ",".join(str(s) for s in pool.check.statuses)
+        lines += [
+            "    option httpchk",
+            f"    http-check send meth GET uri {_quoted(pool.check.check)} ver HTTP/1.1 hdr Host {_quoted(host)}",
+            f"    http-check expect status {statuses}",
+            f"    use-server %[var(txn.quaylock)] if {CONFIRMING}",
+            f"    http-after-response set-header {SERVED_BY} %[srv_name] if {CONFIRMING}",
+        ]
+    else:
+        after = {**TIMEOUTS, **settings.timeouts}
+        lines += [f"    timeout server {round(after['tunnel'] * 1000)}ms", "    option srvtcpka"]
+    return lines + [
+        f"    server {m.name} {_at(m.address, pool.port)} {CHECKED[pool.mode]}"
+        + (" weight 0" if m.state is State.DRAIN else "")
+        for m in backend.members
+        if m.state is not State.MAINT
+    ]
+
+
+def _at(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def carried(lines: Iterable[str]) -> Table:
+    """The table, without members, that a haproxy.cfg or the answer to `show env` carries; TableError for none."""
+    values: dict[str, str] = {}
+    for line in lines:
+        text = line.strip()
+        if text.startswith("setenv QUAYLOCK_"):
+            name, _, quoted = text[len("setenv ") :].partition(" ")
+            values[name] = quoted[1:-1]
+        elif text.startswith("QUAYLOCK_"):
+            name, _, values[name] = text.partition("=")
+    try:
+        settings = json.loads(values[SETTINGS])
+        count = settings.pop("backends")
+        backends = tuple(read_backend(json.loads(values[f"{BACKEND}{n}"])) for n in range(count))
+        return Table(read_settings(settings), backends)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise TableError(f"no routing table in it ({type(error).__name__}: {error})") from error
+
+
+def variable(answer: str, name: str) -> str:
+    """The value in the answer to `show env NAME`, "" where it is not set."""
+    return next((line.partition("=")[2] for line in answer.splitlines() if line.startswith(name + "=")), "")
+
+
+# what it answers -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One server of one pool as `show servers state` has it. `up` is the word of its health check."""
+
+    pool: str
+    name: str
+    address: str
+    port: int
+    state: State
+    weight: int
+    up: bool
+
+
+def servers_state(answer: str) -> tuple[Row, ...]:
+    """`show servers state` (format 1); TableError when it is something else."""
+    lines = answer.strip().splitlines()
+    if len(lines) < 2 or lines[0].strip() != "1":
+        raise TableError(f"not a list of servers: {answer.strip()[:120]!r}")
+    names = lines[1].lstrip("# ").split()
+    rows = []
+    for line in lines[2:]:
+        if not line.strip():
+            continue
+        at = dict(zip(names, line.split(), strict=False))
+        try:
+            rows.append(
+                Row(
+                    at["be_name"],
+                    at["srv_name"],
+                    at["srv_addr"],
+                    int(at["srv_port"]),
+                    _state(int(at["srv_admin_state"]), int(at["srv_uweight"])),
+                    int(at["srv_uweight"]),
+                    int(at["srv_op_state"]) in (1, 2),
+                )
+            )
+        except (KeyError, ValueError) as error:
+            raise TableError(f"not a server: {line!r}") from error
+    return tuple(rows)
+
+
+def _state(admin: int, weight: int) -> State:
+    """HAProxy's SRV_ADMF_* bits: 0x01 0x02 0x04 0x20 0x40 are kinds of maintenance, 0x08 0x10 of drain."""
+    if admin & 0x67:
+        return State.MAINT
+    return State.DRAIN if admin & 0x18 or weight == 0 else State.READY
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One line of `show stat` that speaks about a server."""
+
+    pool: str
+    name: str
+    sessions: int
+    """open now, and waiting"""
+    total: int
+    failed: int
+    """connections that could not be made, and answers that broke"""
+    status: str
+    check: str
+
+
+def stat(answer: str) -> tuple[Count, ...]:
+    """`show stat`: the servers in it; TableError when it is something else."""
+    text = answer.strip()
+    if not text.startswith("# pxname,"):
+        raise TableError(f"not statistics: {text[:120]!r}")
+    counts = []
+    for row in csv.DictReader(text[2:].splitlines()):
+        if row["svname"] in ("FRONTEND", "BACKEND"):
+            continue
+
+        def number(name: str, row: Mapping[str, str] = row) -> int:
+            return int(row.get(name) or 0)
+
+        counts.append(
+            Count(
+                row["pxname"],
+                row["svname"],
+                number("scur") + number("qcur"),
+                number("stot"),
+                number("econ") + number("eresp"),
+                row["status"],
+                " ".join(filter(None, (row.get("check_status"), row.get("last_chk")))),
+            )
+        )
+    return tuple(counts)
+
+
+def old_workers(answer: str) -> tuple[int, ...]:
+    """Process ids, as the master sees them, of workers that only finish what they have (`show proc`)."""
+    found = []
+    listed = False
+    for line in answer.splitlines():
+        if line.startswith("#"):
+            listed = line.startswith("# old workers")
+        elif listed and line.split()[1:2] == ["worker"]:
+            found.append(int(line.split()[0]))
+    return tuple(found)
+
+
+def version(answer: str) -> tuple[tuple[int, int], str]:
+    """From `show info`: ((3, 0), "3.0.11-1+deb13u1"); ((0, 0), "") where there is none."""
+    text = next((line.partition(":")[2].strip() for line in answer.splitlines() if line.startswith("Version:")), "")
+    numbers = text.split("-")[0].split(".")
+    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
+        return (0, 0), text
+    return (int(numbers[0]), int(numbers[1])), text
+
+
+# what it is told -----------------------------------------------------------------------------------------------------
+
+
+def steps(rows: Sequence[Row], backend: Backend, current: bool) -> tuple[str, ...]:
+    """Commands that bring one worker's servers to the members of this backend.
+
+    New servers come first, then who gets traffic, then who gets none, then who goes. `current` is False for a worker
+    that only finishes what it has: it runs no health checks, may have pools that are gone, and a replica is reached
+    there at the port that the service has now.
+    """
+    pools = {p.name: (p.mode, p.port) for p in backend.pools()}
+    if not current:
+        known = {row.pool for row in rows if row.pool.startswith(backend.prefix)}
+        pools = {name: _now(name, pools) for name in known}
+    there = {(row.pool, row.name): row for row in rows}
+    made: dict[str, list[str]] = {"add": [], "ready": [], "drain": [], "gone": []}
+    for pool, (mode, port) in pools.items():
+        for member in backend.members:
+            server = f"{pool}/{member.name}"
+            row = there.get((pool, member.name))
+            if member.state is State.MAINT:
+                continue
+            if row is None:
+                made["add"].append(
+                    f"add server {server} {_at(member.address, port)}" + (f" {CHECKED[mode]}" if current else "")
+                )
+                if current:
+                    made["add"].append(f"enable health {server}")
+            elif current and (row.address, row.port) != (member.address, port):
+                made["add"].append(f"set server {server} addr {member.address} port {port}")
+            if row is None or row.state is not member.state:
+                made[member.state.value].append(f"set server {server} state {member.state.value}")
+            if member.state is State.READY and row is not None and row.weight == 0:
+                made["ready"].append(f"set server {server} weight 1")
+    staying = {m.name for m in backend.members if m.state is not State.MAINT}
+    for row in rows:
+        if row.pool.startswith(backend.prefix) and row.name not in staying:
+            if row.state is not State.MAINT:
+                made["gone"].append(f"set server {row.pool}/{row.name} state maint")
+            made["gone"].append(f"del server {row.pool}/{row.name}")
+    return tuple(made["add"] + made["ready"] + made["drain"] + made["gone"])
+
+
+def _now(pool: str, pools: Mapping[str, tuple[str, int]]) -> tuple[str, int]:
+    """Mode and port for a pool of an earlier configuration."""
+    if pool in pools:
+        return pools[pool]
+    mode = "tcp" if pool.endswith(":tcp") else "http"
+    return mode, next((port for of, port in pools.values() if of == mode), int(pool.split(":")[2]))
+
+
+def refused(command: str, answer: str) -> bool:
+    """Whether the answer to one of the commands of `steps` is a no."""
+    text = answer.strip()
+    wanted = {"add": "New server registered", "del": "Server deleted"}.get(command.split()[0])
+    if wanted:
+        return wanted not in text
+    if " addr " in command:
+        return (
+            "IP changed" not in text and "port changed" not in text and "no need to change" not in text and bool(text)
+        )
+    return bool(text)
+
+
+def merged(table: Table, rows: Sequence[Row], complete: bool) -> Table:
+    """The table with the members that the running proxy has.
+
+    `complete` says that the proxy runs this very structure: then members that only the table has are gone. A member
+    is ready if any pool sends it traffic. Servers in maintenance are on their way out.
+    """
+    found: dict[tuple[str, str], dict[str, Member]] = {}
+    for row in rows:
+        owner = owner_of(row.pool)
+        if owner is None:
+            continue
+        members = found.setdefault(owner, {})
+        before = members.get(row.name)
+        state = State.READY if before is not None and before.state is State.READY else row.state
+        if state is State.MAINT and before is not None:
+            state = before.state
+        members[row.name] = Member(row.name, row.address, state)
+    backends = []
+    for backend in table.backends:
+        members = dict(found.get(backend.key, {}))
+        if not complete:
+            for member in backend.members:
+                members.setdefault(member.name, member)
+        backends.append(replace(backend, members=tuple(members[name] for name in sorted(members))))
+    return replace(table, backends=tuple(backends))

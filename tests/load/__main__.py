@@ -1,0 +1,43 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""python -m tests.load 127.0.0.1:8080 --host shop.example.org --seconds 10 --mix keepalive=8,fresh=4,post=4,slow=2"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from .clients import LONGEST, MIX, Load
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("target", help="IP:port; loopback or private addresses only")
+    parser.add_argument("--host", default="", help="Host header")
+    parser.add_argument("--path", default="/")
+    parser.add_argument("--post-path", default="/echo")
+    parser.add_argument("--slow-path", default="/slow?seconds=0.5")
+    parser.add_argument("--seconds", type=float, default=10.0, help=f"at most {LONGEST:.0f}")
+    parser.add_argument("--requests", type=int, default=0, help="stop after so many (0: by time alone)")
+    parser.add_argument("--pause", type=float, default=0.002, help="seconds between two requests of one client")
+    parser.add_argument("--mix", default=",".join(f"{k}={n}" for k, n in MIX.items()), help="clients of each kind")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    mix = {kind: int(number) for kind, _, number in (part.partition("=") for part in given.mix.split(","))}
+    report = Load(
+        given.target,
+        host=given.host,
+        mix=mix,
+        path=given.path,
+        post_path=given.post_path,
+        slow_path=given.slow_path,
+        seconds=given.seconds,
+        requests=given.requests,
+        pause=given.pause,
+    ).run()
+    print(json.dumps(report.as_dict(), indent=1) if given.json else report)
+    return 1 if report.failed else 0
+
+
+sys.exit(main())
