@@ -110,8 +110,8 @@ def _config(service: Node) -> dict[str, Any]:
         if service.at(key).given:
             body[field] = service.at(key).text()
     for key, field in (("tty", "Tty"), ("stdin_open", "OpenStdin")):
-        if service.at(key).given:
-            body[field] = service.at(key).flag()
+        if service.at(key).flag():
+            body[field] = True
     for key, field in (("command", "Cmd"), ("entrypoint", "Entrypoint")):
         if service.at(key).given:
             body[field] = command(service.at(key))
@@ -194,7 +194,7 @@ def healthcheck(node: Node) -> dict[str, Any]:
 # -- HostConfig ---------------------------------------------------------------
 
 _TEXTS = (("cgroup_parent", "CgroupParent"), ("runtime", "Runtime"))
-_FLAGS = (("init", "Init"), ("privileged", "Privileged"), ("read_only", "ReadonlyRootfs"))
+_FLAGS = (("privileged", "Privileged"), ("read_only", "ReadonlyRootfs"))
 _LISTS = (
     ("cap_add", "CapAdd", False),
     ("cap_drop", "CapDrop", False),
@@ -221,8 +221,11 @@ def _host(service: Node) -> dict[str, Any]:
         if service.at(key).given:
             host[field] = service.at(key).text()
     for key, field in _FLAGS:
-        if service.at(key).given:
-            host[field] = service.at(key).flag()
+        if service.at(key).flag():
+            host[field] = True
+    if service.at("init").given:
+        # false is a word too: the daemon may be told to give every container an init
+        host["Init"] = service.at("init").flag()
     for key, field, single in _LISTS:
         if service.at(key).given:
             host[field] = service.at(key).texts(single)

@@ -88,9 +88,14 @@ class Node:
                 self.refuse(f"the key {key!r} must be text", f'write "{plain(key)}"')
 
     def close(self, reasons: Mapping[str, str] | None = None, extensions: bool = True) -> None:
-        """Refuse each key that nobody asked for. `reasons` maps keys that people may expect to what to do instead."""
-        for key in self._mapping():
+        """Refuse each key that nobody asked for. `reasons` maps keys that people may expect to what to do instead.
+
+        Such a key with nothing behind it is let through: `docker compose config` writes some of them.
+        """
+        for key, value in self._mapping().items():
             if key in self._asked or (extensions and str(key).startswith("x-") and key != "x-quaylock"):
+                continue
+            if reasons and key in reasons and value in (None, "", {}, []):
                 continue
             at = Finding(f"{self.path}.{key}" if self.path else str(key), "", "")
             if key == "x-quaylock":

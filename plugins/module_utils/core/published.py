@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .nodes import Node, plain
 
 _SHORT = re.compile(
-    r"(?:(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):)?(?:(?P<host>\d+(?:-\d+)?)?:)?"
+    r"(?:(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>\d+(?:\.\d+){3})):)?(?:(?P<host>\d+(?:-\d+)?)?:)?"
     r"(?P<target>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
 )
 _PROTOCOLS = ("tcp", "udp", "sctp")

@@ -76,7 +76,7 @@ def _identity(node: Node, key: str, stack: str) -> tuple[bool, str]:
         external = written.flag()
     if external:
         for other in ("driver", "driver_opts", "ipam", "internal", "attachable", "enable_ipv6", "labels"):
-            if node.has(other):
+            if node.at(other).value:
                 node.at(other).refuse("describes something external", "leave it out, or drop external")
     return external, name or (key if external else f"{stack}_{key}")
 
@@ -88,7 +88,7 @@ def _labels(node: Node, stack: str, kind: str, key: str) -> dict[str, str]:
 
 
 def _ipam(node: Node) -> dict[str, Any]:
-    if not node.given:
+    if not node.value:
         return {}
     pools = []
     for entry in node.at("config").entries():
