@@ -76,9 +76,9 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
             if not file.external:
                 host.files.write(file.host_path, host.contents[file.host_path], 0o444)
     elif isinstance(command, EnsureNetwork):
-        engine.create_network(stack.name, next(n for n in stack.networks if n.key == command.key))
+        engine.create_network(next(n for n in stack.networks if n.key == command.key))
     elif isinstance(command, EnsureVolume):
-        engine.create_volume(stack.name, next(v for v in stack.volumes if v.key == command.key))
+        engine.create_volume(next(v for v in stack.volumes if v.key == command.key))
     elif isinstance(command, Create):
         service = stack.service(command.service)
         body = create_body(stack, service, command.number, rollout.id, rollout.images[service.image], host.folder)

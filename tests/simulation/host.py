@@ -137,10 +137,10 @@ class SimulatedEngine:
     def volumes(self, names: Sequence[str]) -> Sequence[str]:
         return [n for n in names if n in self.world.volumes]
 
-    def create_network(self, stack: str, network: Network) -> None:
+    def create_network(self, network: Network) -> None:
         self.world.networks.setdefault(network.name, network.body)
 
-    def create_volume(self, stack: str, volume: Volume) -> None:
+    def create_volume(self, volume: Volume) -> None:
         self.world.volumes.add(volume.name)
 
     def port_holders(self, stack: str, ports: Sequence[Port]) -> Mapping[Port, str]:

@@ -183,7 +183,7 @@ class Run:
         self.journal.begin(rollout, STACK, "deploy", "sim", self.world.now, {"stack": stack})
         previous = release[1]["stack"] if release else None
         self.story.tell(self.world, f"deploy {rollout}")
-        done.append(self.drive(Rollout(rollout, stack, previous, self.journal.ran(STACK))))
+        done.append(self.drive(Rollout(rollout, stack, previous, ran=self.journal.ran(STACK))))
         return done
 
     def drive(self, rollout: Rollout) -> Rollout:

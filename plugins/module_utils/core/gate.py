@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from .model import ExecProbe, Gate, Image, Sample, Service
+from .gates_of import with_image_check
+from .model import Gate, Image, Sample, Service
 
 CHECK_COST = 0.07
 """CPU seconds of one exec in a container, as measured; the cadence stretches when many replicas are gated at once"""
@@ -100,18 +99,4 @@ def next_look(gate: Gate, watch: Watch, now: float, crowd: int) -> float:
 
 def completed(service: Service, image: Image | None) -> Gate:
     """The service's gate, with the image's own HEALTHCHECK where the service relies on it."""
-    gate = service.gate
-    check = exec_probe(image.check) if gate.image_check and image else None
-    if check is None or image is None or image.check is None:
-        return gate
-    return replace(gate, probes=(check, *gate.probes), image_check=False)
-
-
-def exec_probe(check: Mapping[str, Any] | None) -> ExecProbe | None:
-    """Docker's Healthcheck (Test, Timeout in ns) as a probe; None where it is absent or NONE."""
-    test = list((check or {}).get("Test") or [])
-    if len(test) < 2 or test[0] == "NONE":
-        return None
-    timeout = (check or {}).get("Timeout") or 30_000_000_000
-    command = ("/bin/sh", "-c", test[1]) if test[0] == "CMD-SHELL" else tuple(test[1:])
-    return ExecProbe(command=command, timeout=timeout / 1e9)
+    return with_image_check(service.gate, service.container.get("Healthcheck") or {}, image.check if image else None)

@@ -193,8 +193,10 @@ def problems(stack: Stack, seen: Observation, images: Mapping[str, Image]) -> tu
     """Everything that forbids the rollout, known before anything is changed."""
     found: list[Finding] = list(seen.findings)
     for service in stack.services:
-        gate = completed(service, images.get(service.image))
-        if not service.one_shot and not gate.probes and not gate.opted_out:
+        image = images.get(service.image)
+        gate = completed(service, image)
+        unknown = gate.image_check and (image is None or not image.id)
+        if not service.one_shot and not gate.probes and not gate.opted_out and not unknown:
             found.append(
                 Finding(
                     f"services.{service.name}.healthcheck",

@@ -139,6 +139,7 @@ class Rollout:
     id: str
     stack: Stack
     previous: Stack | None = None
+    previous_release: str = ""
     ran: frozenset[Ran] = frozenset()
     phase: Phase = Phase.FETCHING
     now: float = 0.0

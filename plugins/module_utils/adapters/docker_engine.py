@@ -1,0 +1,381 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The Docker engine through its SDK: the low-level client, because a create body is what the core makes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+try:
+    import docker
+    import requests
+    from docker.errors import APIError, DockerException, NotFound
+
+    MISSING = ""
+except ImportError as error:  # the module says it with the next step
+    MISSING = str(error)
+
+from ..core import gates_of, labels
+from ..core.model import ExecProbe, Gate, HttpProbe, Image, Json, Network, Observed, Probe, Sample, Service, Volume
+from ..ports import Port, PortError
+from . import images
+from .host import holder, listeners, overlap
+
+
+def sdk_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in docker.__version__.split(".")[:3] if part.isdigit())
+
+
+TIMEOUT = 60
+CONNECTIONS = 32
+LAST_OUTPUT = 400
+"""characters of a failed probe that are kept"""
+
+
+@contextlib.contextmanager
+def asking(what: str) -> Iterator[None]:
+    """The engine's refusals as PortError: what was asked, and its answer."""
+    try:
+        yield
+    except APIError as error:
+        raise PortError(f"{what}: {error.explanation or error}") from error
+    except (DockerException, requests.exceptions.RequestException, OSError) as error:
+        raise PortError(f"{what}: the engine does not answer ({error})") from error
+
+
+def connect(base_url: str = "") -> Any:
+    """A client for the engine's socket, its API version negotiated."""
+    with asking("connecting to the Docker engine"):
+        return docker.DockerClient(
+            base_url=base_url or None, version="auto", timeout=TIMEOUT, max_pool_size=CONNECTIONS
+        )
+
+
+class DockerEngine:
+    """One engine. Thread-safe: the client's pool gives each thread a connection of its own."""
+
+    def __init__(self, client: Any) -> None:
+        self.api = client.api
+        self._images = images.Images(client)
+        self._addresses = threading.Lock()
+
+    # -- images ---------------------------------------------------------------
+
+    def image(self, ref: str) -> Image | None:
+        return self._images.inspect(ref)
+
+    def fetch(self, service: Service, say: Callable[[str], None]) -> Image:
+        if service.build is not None and service.pull_policy != "always":
+            build = service.build
+            return self._images.build(
+                service.image, build.context, say, dockerfile=build.dockerfile, args=build.args, target=build.target
+            )
+        if service.pull_policy == "never":
+            raise PortError(f"{service.image} is not on this host, and pull_policy is never")
+        return self._images.pull(service.image, say)
+
+    # -- what is there ----------------------------------------------------------
+
+    def replicas(self, stack: str) -> Sequence[Observed]:
+        wanted = [f"{labels.PROJECT}={stack}", f"{labels.ONE_OFF}=False"]
+        with asking(f"listing the containers of {stack}"):
+            found = self.api.containers(all=True, filters={"label": wanted})
+        observed = []
+        for entry in found:
+            with asking(f"inspecting {entry['Id'][:12]}"), contextlib.suppress(NotFound):
+                observed.append(_observed(self.api.inspect_container(entry["Id"])))
+        return observed
+
+    def networks(self, names: Sequence[str]) -> Mapping[str, Json]:
+        if not names:
+            return {}
+        with asking("listing networks"):
+            found = self.api.networks(names=list(names))
+        return {n["Name"]: n for n in found if n["Name"] in names}
+
+    def volumes(self, names: Sequence[str]) -> Sequence[str]:
+        if not names:
+            return []
+        with asking("listing volumes"):
+            found = self.api.volumes()["Volumes"] or []
+        return [v["Name"] for v in found if v["Name"] in names]
+
+    def port_holders(self, stack: str, ports: Sequence[Port]) -> Mapping[Port, str]:
+        with asking("listing published ports"):
+            containers = self.api.containers(filters={"status": "running"})
+        holders: dict[Port, str] = {}
+        own: set[Port] = set()
+        for port in ports:
+            for entry in containers:
+                if not any(_publishes(p, port) for p in entry.get("Ports") or []):
+                    continue
+                if entry["Labels"].get(labels.PROJECT) == stack:
+                    own.add(port)
+                else:
+                    holders[port] = f"container {entry['Names'][0].lstrip('/')}"
+        free = [p for p in ports if p not in holders and p not in own]
+        if free:
+            for listener in listeners():
+                for port in free:
+                    if (listener.port, listener.protocol) == port[1:] and overlap(listener.address, port[0]):
+                        pid, program = holder(listener.inode)
+                        holders[port] = f"{program} (process {pid})" if pid else "another process"
+        return holders
+
+    # -- networks and volumes -----------------------------------------------------
+
+    def create_network(self, network: Network) -> None:
+        if self.networks([network.name]):
+            return
+        with asking(f"creating network {network.name}"):
+            self._post("/networks/create", {**network.body, "Name": network.name, "CheckDuplicate": True})
+
+    def create_volume(self, volume: Volume) -> None:
+        with asking(f"creating volume {volume.name}"):
+            self._post("/volumes/create", {**volume.body, "Name": volume.name})
+
+    def remove_network(self, name: str) -> None:
+        with asking(f"removing network {name}"), contextlib.suppress(NotFound):
+            self.api.remove_network(name)
+
+    def remove_volume(self, name: str) -> None:
+        with asking(f"removing volume {name}"), contextlib.suppress(NotFound):
+            self.api.remove_volume(name)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        api = self.api
+        return api._result(api._post_json(api._url(path), data=dict(body)), True)
+
+    # -- replicas -------------------------------------------------------------------
+
+    def create(self, name: str, body: Json, fixed: Sequence[str] = ()) -> None:
+        """Before API 1.44 a container is created on one network only; the others join before it starts."""
+        rollout = body["Labels"][labels.ROLLOUT]
+        there = self._inspect(name)
+        if there is not None:
+            if there["Config"]["Labels"].get(labels.ROLLOUT) != rollout:
+                raise PortError(f"the name {name} is taken by container {there['Id'][:12]}")
+            self.remove(name)
+        endpoints: dict[str, Any] = dict((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {})
+        with contextlib.ExitStack() as stack:
+            if fixed and any(n in endpoints for n in fixed):
+                stack.enter_context(self._addresses)
+                for network in (n for n in fixed if n in endpoints):
+                    address = self._free_address(network)
+                    endpoints[network] = {**(endpoints[network] or {}), "IPAMConfig": {"IPv4Address": address}}
+            first = next(iter(endpoints), None)
+            made = dict(body)
+            if first is not None:
+                made["HostConfig"] = {**body.get("HostConfig", {}), "NetworkMode": first}
+                made["NetworkingConfig"] = {"EndpointsConfig": {first: endpoints[first]}}
+            with asking(f"creating {name}"):
+                self.api.create_container_from_config(made, name)
+            for network, settings in endpoints.items():
+                if network != first:
+                    with asking(f"connecting {name} to {network}"):
+                        self._connect(network, name, settings)
+
+    def _connect(self, network: str, name: str, settings: Json | None) -> None:
+        api = self.api
+        body = {"Container": name, "EndpointConfig": settings or {}}
+        api._raise_for_status(api._post_json(api._url("/networks/{0}/connect", network), data=body))
+
+    def _free_address(self, network: str) -> str:
+        """The lowest address that no container has or will have after a restart; stopped ones keep theirs."""
+        with asking(f"looking for an address in {network}"):
+            config = self.api.inspect_network(network)["IPAM"]["Config"][0]
+            members = self.api.containers(all=True, filters={"network": network})
+        used = {config.get("Gateway", "")}
+        for entry in members:
+            endpoint = entry["NetworkSettings"]["Networks"].get(network) or {}
+            used |= {endpoint.get("IPAddress"), (endpoint.get("IPAMConfig") or {}).get("IPv4Address")}
+        subnet = ipaddress.ip_network(config["Subnet"])
+        # the engine hands out from the bottom: fixed ones start in the upper half
+        start = int(subnet.network_address) + subnet.num_addresses // 2
+        for number in range(start, int(subnet.broadcast_address)):
+            address = str(ipaddress.ip_address(number))
+            if address not in used:
+                return address
+        raise PortError(f"network {network} ({subnet}) has no address left")
+
+    def start(self, name: str) -> None:
+        with asking(f"starting {name}"):
+            self.api.start(name)
+
+    def stop(self, name: str, grace: float) -> None:
+        with asking(f"stopping {name}"), contextlib.suppress(NotFound):
+            # the client's own timeout has to outlast the grace period
+            url = self.api._url("/containers/{0}/stop", name)
+            answer = self.api._post(url, params={"t": max(0, round(grace))}, timeout=TIMEOUT + grace)
+            self.api._raise_for_status(answer)
+
+    def remove(self, name: str) -> None:
+        with asking(f"removing {name}"), contextlib.suppress(NotFound):
+            self.api.remove_container(name, force=True, v=True)
+
+    def rename(self, name: str, new: str) -> None:
+        with asking(f"renaming {name} to {new}"):
+            self.api.rename(name, new)
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        with asking(f"inspecting {name}"):
+            try:
+                found: dict[str, Any] = self.api.inspect_container(name)
+            except NotFound:
+                return None
+            return found
+
+    def logs(self, name: str, lines: int) -> str:
+        with asking(f"reading the logs of {name}"):
+            text: bytes = self.api.logs(name, tail=lines, stdout=True, stderr=True)
+        return text.decode(errors="replace").rstrip()
+
+    def address(self, name: str, network: str) -> str:
+        details = self._inspect(name)
+        endpoint = ((details or {}).get("NetworkSettings", {}).get("Networks") or {}).get(network)
+        if not endpoint or not endpoint.get("IPAddress"):
+            raise PortError(f"{name} has no address in {network}; does it run?")
+        return str(endpoint["IPAddress"])
+
+    def exec(self, name: str, command: Sequence[str], timeout: float = 20.0) -> tuple[int, str]:
+        """Exit code and output of a command in a running container."""
+        api = self.api
+        with asking(f"running {command[0]} in {name}"):
+            made = api.exec_create(name, list(command), stdout=True, stderr=True)
+            try:
+                # without the SDK's Upgrade header this is an ordinary answer that ends with the command
+                answer = api._post_json(
+                    api._url("/exec/{0}/start", made["Id"]), data={"Detach": False, "Tty": False}, timeout=timeout
+                )
+                output = _unframed(answer.content)
+            except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
+                if "timed out" in str(error).lower():
+                    raise PortError(f"no answer within {timeout:g} s") from error
+                raise
+            code: int = api.exec_inspect(made["Id"])["ExitCode"]
+        return code, output.decode(errors="replace").strip()
+
+    def signal(self, name: str, signal: str) -> None:
+        with asking(f"sending {signal} to {name}"):
+            self.api.kill(name, signal)
+
+    # -- the gate's eyes --------------------------------------------------------------
+
+    def sample(self, name: str, gate: Gate, at: float, check: bool) -> Sample:
+        details = self._inspect(name)
+        if details is None:
+            return Sample(at, running=False, exit_code=137, output=f"{name} was removed while it was being gated")
+        state = details["State"]
+        running = bool(state["Running"]) and not state.get("Restarting")
+        sample = Sample(
+            at=at,
+            running=running,
+            exit_code=state.get("ExitCode") or 0,
+            oom=bool(state.get("OOMKilled")),
+            restarts=details.get("RestartCount") or 0,
+            started_at=state.get("StartedAt") or "",
+        )
+        if not running or not check:
+            return sample
+        probes: tuple[Probe, ...] = gate.probes
+        if gate.image_check:
+            own = gates_of.probe(details["Config"].get("Healthcheck") or {})
+            probes = (own, *probes) if own else probes
+        if not probes:
+            return sample
+        for probe in probes:
+            output = self._probe(name, details, probe)
+            if output:
+                return _with(sample, passed=False, output=f"{probe} -> {output}"[:LAST_OUTPUT])
+        return _with(sample, passed=True, output="")
+
+    def _probe(self, name: str, details: Json, probe: Probe) -> str:
+        """What was wrong, "" when it passed."""
+        try:
+            if isinstance(probe, ExecProbe):
+                return self._exec(name, probe)
+            host = _reachable(details)
+            if isinstance(probe, HttpProbe):
+                return _get(host, probe)
+            with socket.create_connection((host, probe.port), timeout=probe.timeout):
+                return ""
+        except (PortError, OSError, http.client.HTTPException) as error:
+            return str(error) or type(error).__name__
+
+    def _exec(self, name: str, probe: ExecProbe) -> str:
+        code, text = self.exec(name, probe.command, probe.timeout)
+        return "" if code == 0 else f"exit code {code}" + (f": {text}" if text else "")
+
+
+def _with(sample: Sample, passed: bool, output: str) -> Sample:
+    return Sample(
+        sample.at, sample.running, passed, output, sample.exit_code, sample.oom, sample.restarts, sample.started_at
+    )
+
+
+def _unframed(data: bytes) -> bytes:
+    """An exec's output without the headers of the stream's frames (8 bytes, the last 4 are the size)."""
+    text, position = b"", 0
+    while position + 8 <= len(data):
+        size = int.from_bytes(data[position + 4 : position + 8], "big")
+        text += data[position + 8 : position + 8 + size]
+        position += 8 + size
+    return text
+
+
+def _get(host: str, probe: HttpProbe) -> str:
+    connection = http.client.HTTPConnection(host, probe.port, timeout=probe.timeout)
+    try:
+        connection.request("GET", probe.path, headers={"User-Agent": "quaylock-gate", "Connection": "close"})
+        answer = connection.getresponse()
+        body = answer.read(65536).decode(errors="replace")
+    finally:
+        connection.close()
+    if answer.status not in probe.statuses:
+        return f"{answer.status}: {body[:200]}"
+    if probe.body is not None and probe.body not in body:
+        return f"{answer.status}, but {probe.body!r} is not in the answer: {body[:200]}"
+    return ""
+
+
+def _reachable(details: Json) -> str:
+    """An address of the replica that this host reaches."""
+    if details["HostConfig"].get("NetworkMode") == "host":
+        return "127.0.0.1"
+    for endpoint in (details["NetworkSettings"].get("Networks") or {}).values():
+        if endpoint.get("IPAddress"):
+            return str(endpoint["IPAddress"])
+    raise PortError("the replica has no address")
+
+
+def _publishes(entry: Json, port: Port) -> bool:
+    same = (entry.get("PublicPort"), entry.get("Type")) == port[1:]
+    return same and overlap(entry.get("IP") or "", port[0])
+
+
+def _observed(details: Json) -> Observed:
+    state, config = details["State"], details["Config"]
+    marks = config.get("Labels") or {}
+    number = marks.get(labels.NUMBER, "")
+    return Observed(
+        name=details["Name"].lstrip("/"),
+        id=details["Id"],
+        service=marks.get(labels.SERVICE, ""),
+        number=int(number) if number.isdigit() else 0,
+        image=details["Image"],
+        rollout=marks.get(labels.ROLLOUT, ""),
+        spec=marks.get(labels.SPEC, ""),
+        running=bool(state["Running"]) and not state.get("Restarting"),
+        exit_code=state.get("ExitCode") or 0,
+        oom=bool(state.get("OOMKilled")),
+        restarts=details.get("RestartCount") or 0,
+        started_at=state.get("StartedAt") or "",
+        health=(state.get("Health") or {}).get("Status", ""),
+        created=details.get("Created") or "",
+    )

@@ -1,0 +1,128 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What people are told: the plan before, the progress meanwhile, the evidence and the next command after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .model import Finding, Json, Observation, Stack
+from .plan import Action, Change, Plan
+from .rollout import Failure, Outcome, Rollout
+
+_SIGNS = {
+    Action.KEEP: "=",
+    Action.CREATE: "+",
+    Action.RUN: "+",
+    Action.REPLACE: "~",
+    Action.SCALE: "~",
+    Action.ROUTE: "~",
+    Action.REMOVE: "-",
+}
+
+
+def plan_lines(stack: Stack, plan: Plan) -> list[str]:
+    """One line per change: sign, service, what and why."""
+    lines = [f"+ network {n.name}" for n in stack.networks if n.key in plan.networks]
+    lines += [f"+ volume {v.name}" for v in stack.volumes if v.key in plan.volumes]
+    return lines + [_change_line(stack, c) for c in plan.work]
+
+
+def _change_line(stack: Stack, change: Change) -> str:
+    why = "; ".join(change.reasons)
+    text = f"{_SIGNS[change.action]} {change.service}: {change.action.value}"
+    if change.action in (Action.REPLACE, Action.RUN) and change.old:
+        service = stack.service(change.service)
+        if change.action is Action.REPLACE:
+            because = f" because {service.bound}" if service.bound else ""
+            text += f" {change.order.value}{because}"
+    if change.new:
+        text += f", {len(change.new)} new"
+    if change.old:
+        text += f", {len(change.old)} to go"
+    return f"{text} ({why})" if why else text
+
+
+def diff(stack: Stack, plan: Plan, seen: Observation, images: Mapping[str, str], before: str, after: str) -> list[Json]:
+    """Ansible's diff: the rendered file, and the replicas as they are and will be."""
+    return [
+        {"before_header": "compose.yaml", "after_header": "compose.yaml", "before": before, "after": after},
+        {
+            "before_header": f"{stack.name} now",
+            "after_header": f"{stack.name} after the rollout",
+            "before": _lines(f"{o.service} {o.spec or '-'} {o.image[:19]}" for o in seen.replicas),
+            "after": _lines(
+                f"{s.name} {s.spec} {images.get(s.image, s.image)[:19]}"
+                for s in stack.services
+                for _ in range(_count(plan, s.name, s.replicas))
+            ),
+        },
+    ]
+
+
+def _count(plan: Plan, service: str, replicas: int) -> int:
+    """A finished one-shot whose container is gone is not made again."""
+    change = plan.change(service)
+    return len(change.members) if change.action is Action.KEEP else replicas
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in sorted(lines))
+
+
+def refusal(stack: str, findings: Iterable[Finding]) -> str:
+    found = list(findings)
+    count = "1 finding" if len(found) == 1 else f"{len(found)} findings"
+    lines = [f"{stack}: refused, {count}, nothing was changed"]
+    return "\n".join([*lines, *(f"  {f}" for f in found)])
+
+
+def failure_text(rollout: Rollout, serving: str, again: str) -> str:
+    """A rollout that did not end well: what failed with its evidence, what serves now, what to do next."""
+    first = rollout.failures[0] if rollout.failures else Failure(rollout.stack.name, "it did not end")
+    ended = {
+        Outcome.ROLLED_BACK: "was rolled back",
+        Outcome.INCOMPLETE: "could not be undone completely",
+    }.get(rollout.outcome or Outcome.INCOMPLETE, "failed")
+    subject = f"{first.service} " if first.service != rollout.stack.name else ""
+    lines = [f"{rollout.stack.name}: rollout {rollout.id} {ended}: {subject}{_gerund(first)}"]
+    for failure in rollout.failures:
+        if failure.replica:
+            lines.append(f"  replica {failure.replica} {failure.reason}")
+        if failure.said:
+            lines.append(f"  probe   {_indented(failure.said)}")
+        if failure.logs:
+            lines.append(f"  logs    {_indented(failure.logs)}")
+    lines += [f"  note    {note}" for note in rollout.notes]
+    if any(s.one_shot for s in rollout.stack.services) and any(t.service.one_shot for t in rollout.tracks.values()):
+        lines.append("  data    what one-shots (migrations) have changed was not reverted")
+    lines.append(f"  now     {serving}")
+    lines.append(f"  next    {again}")
+    return "\n".join(lines)
+
+
+def _gerund(failure: Failure) -> str:
+    if failure.replica and not failure.reason.startswith(("its ", "the ", "a ")):
+        return "did not pass its gate"
+    return f"failed: {failure.reason}"
+
+
+def _indented(text: str) -> str:
+    return "\n          ".join(text.splitlines())
+
+
+def result(rollout: Rollout) -> dict[str, Any]:
+    """The part of a module's answer that comes from the state."""
+    return {
+        "outcome": rollout.outcome.value if rollout.outcome else "",
+        "rollout": rollout.id,
+        "plan": plan_lines(rollout.stack, rollout.plan),
+        "images": {ref: {"id": i.id, "digest": i.digest} for ref, i in sorted(rollout.images.items())},
+        "notes": list(rollout.notes),
+        "failures": [
+            {"service": f.service, "replica": f.replica, "reason": f.reason, "said": f.said, "logs": f.logs}
+            for f in rollout.failures
+        ],
+        "findings": [str(f) for f in rollout.findings],
+    }

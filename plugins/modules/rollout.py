@@ -1,0 +1,316 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Roll a stack out behind its gates, take it down, or follow a rollout that goes on by itself."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout
+author: the Quaylock developers
+version_added: 0.1.0
+short_description: Roll out a stack of containers behind health gates, or take it down
+description:
+  - Brings a stack, described by a Compose model, from its observed state to the desired one. Nothing takes traffic
+    before it passed its gate, and a rollout that fails goes back to the replicas that were there.
+  - One deployer per stack and host at a time. A rollout that was killed is finished or undone by the next one.
+  - The action plugin of the same name runs on the controller. It starts the work detached on the host, so that a lost
+    connection stops nothing, and shows its progress from the host's journal.
+options:
+  name:
+    description: The stack's name. It is the Compose project as well.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) rolls out.
+      - V(absent) removes the stack's containers and networks, dependents first.
+    type: str
+    choices: [present, absent]
+    default: present
+  definition:
+    description: The Compose model, merged and with its variables put in. Required for O(state=present).
+    type: dict
+  secrets:
+    description: Contents of the Compose secrets by key. They reach the containers as files and are seen nowhere else.
+    type: dict
+    default: {}
+  configs:
+    description: Contents of the Compose configs by key.
+    type: dict
+    default: {}
+  profiles:
+    description: Compose profiles that are on.
+    type: list
+    elements: str
+    default: []
+  project_directory:
+    description: The folder on the host that relative paths start from. The stack's own folder by default.
+    type: str
+    default: ""
+  ingress:
+    description: The host's proxy. Without it no service may have routes.
+    type: dict
+    suboptions:
+      folder:
+        description: The folder of the proxy's configuration and sockets.
+        type: path
+        default: /var/lib/quaylock/ingress
+      container:
+        description: The proxy's container.
+        type: str
+        default: ingress-haproxy
+      network:
+        description: The network on which the proxy reaches replicas.
+        type: str
+        default: quaylock_ingress
+      entrypoints:
+        description: The entrypoints by name, with their ports.
+        type: dict
+        default: {}
+  remove_volumes:
+    description: With O(state=absent), also remove the stack's volumes and all that is in them.
+    type: bool
+    default: false
+  wait:
+    description: Seconds to wait for another deployer of the same stack before giving up.
+    type: float
+    default: 0
+  who:
+    description: Who deploys, for the journal.
+    type: str
+    default: ""
+  again:
+    description: The command to run after a failure was mended, for the message.
+    type: str
+    default: correct it and deploy again
+  detach:
+    description: Answer as soon as the work has begun; it goes on in a process of its own.
+    type: bool
+    default: false
+  follow:
+    description: Instead of deploying, wait for news of a rollout that was detached. The action plugin's business.
+    type: dict
+    suboptions:
+      rollout:
+        description: The rollout.
+        type: str
+        required: true
+      since:
+        description: The last entry of the log that is known already.
+        type: int
+        default: 0
+      timeout:
+        description: Seconds to wait for news at most.
+        type: float
+        default: 5
+  state_dir:
+    description: Where the journal and the locks are.
+    type: path
+    default: /var/lib/quaylock
+  config_dir:
+    description: Where rendered stacks, secrets and configs are.
+    type: path
+    default: /etc/quaylock
+  docker_host:
+    description: The engine's address, where it is not the usual socket.
+    type: str
+    default: ""
+requirements:
+  - docker >= 7.0.0 (the Python SDK)
+attributes:
+  check_mode:
+    support: full
+    description: It only reads, and answers with the plan.
+  diff_mode:
+    support: full
+    description: The rendered Compose file and the replicas, before and after.
+"""
+
+EXAMPLES = r"""
+- name: Roll out a web application
+  quaylock.stacks.rollout:
+    name: shop
+    definition:
+      services:
+        web:
+          image: registry.example.org/shop:1.4.2
+          healthcheck:
+            test: [CMD, wget, -qO-, "http://127.0.0.1:8000/health"]
+
+- name: Take it down and keep its volumes
+  quaylock.stacks.rollout:
+    name: shop
+    state: absent
+"""
+
+RETURN = r"""
+outcome:
+  description: unchanged, deployed, rolled back, refused, removed, incomplete, or planned in check mode.
+  returned: always
+  type: str
+rollout:
+  description: The rollout's id in the journal; a release where it was deployed.
+  returned: always
+  type: str
+plan:
+  description: One line per change.
+  returned: always
+  type: list
+  elements: str
+images:
+  description: What each image reference resolved to, its id and digest.
+  returned: when state is present
+  type: dict
+notes:
+  description: What else is worth knowing, such as an interrupted rollout that was recovered first.
+  returned: always
+  type: list
+  elements: str
+failures:
+  description: Why the rollout failed, with the failed probe's output and the last log lines.
+  returned: when state is present
+  type: list
+  elements: dict
+findings:
+  description: Why it was refused.
+  returned: when state is present
+  type: list
+  elements: str
+to_fetch:
+  description: Images that are not on the host yet.
+  returned: in check mode
+  type: list
+  elements: str
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
+
+SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "definition": {"type": "dict"},
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "configs": {"type": "dict", "default": {}},
+    "profiles": {"type": "list", "elements": "str", "default": []},
+    "project_directory": {"type": "str", "default": ""},
+    "ingress": {
+        "type": "dict",
+        "options": {
+            "folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
+            "container": {"type": "str", "default": "ingress-haproxy"},
+            "network": {"type": "str", "default": "quaylock_ingress"},
+            "entrypoints": {"type": "dict", "default": {}},
+        },
+    },
+    "remove_volumes": {"type": "bool", "default": False},
+    "wait": {"type": "float", "default": 0},
+    "who": {"type": "str", "default": ""},
+    "again": {"type": "str", "default": "correct it and deploy again"},
+    "detach": {"type": "bool", "default": False},
+    "follow": {
+        "type": "dict",
+        "options": {
+            "rollout": {"type": "str", "required": True},
+            "since": {"type": "int", "default": 0},
+            "timeout": {"type": "float", "default": 5},
+        },
+    },
+    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
+    "config_dir": {"type": "path", "default": "/etc/quaylock"},
+    "docker_host": {"type": "str", "default": ""},
+}
+
+
+def request_of(params: dict[str, Any]) -> deploy.Request:
+    """The module's arguments as the engine takes them."""
+    ingress = params["ingress"]
+    return deploy.Request(
+        name=params["name"],
+        definition=params["definition"] or {},
+        secrets=params["secrets"],
+        configs=params["configs"],
+        profiles=tuple(params["profiles"]),
+        project_directory=params["project_directory"],
+        ingress=deploy.IngressSettings(**ingress) if ingress and ingress["entrypoints"] else None,
+        who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
+        wait=params["wait"],
+        again=params["again"],
+        state_dir=params["state_dir"],
+        config_dir=params["config_dir"],
+        docker_host=params["docker_host"],
+    )
+
+
+def news(request: deploy.Request, rollout: str, since: int, timeout: float) -> dict[str, Any]:
+    """New entries of a rollout's log, as soon as there are any; `answer` once it has ended."""
+    journal = SqliteJournal(request.journal_path)
+    until = time.monotonic() + timeout
+    while True:
+        answer = journal.result_of(rollout)
+        entries = journal.events(rollout, since)
+        alive = answer is not None or deploy.in_progress(request)
+        if entries or answer is not None or not alive or time.monotonic() >= until:
+            break
+        time.sleep(0.05)
+    shown = [{"seq": e.seq, "at": e.at, "what": e.what, "details": e.details} for e in entries]
+    if not alive and journal.result_of(rollout) is None:
+        text = f"{request.name}: rollout {rollout} was interrupted; the next run finishes or undoes it"
+        answer = {"failed": True, "changed": True, "rollout": rollout, "msg": f"{text}\n  next    {request.again}"}
+    return {"changed": False, "events": shown, "answer": answer}
+
+
+def in_background(work: Callable[[], None]) -> None:
+    """Run it in a process that neither the module's end nor a lost connection takes along."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork():
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=SPEC,
+        supports_check_mode=True,
+        required_if=[("state", "present", ("definition", "follow"), True)],
+    )
+    require_sdk(module)
+    params = module.params
+    request = request_of(params)
+    with answering(module):
+        if params["follow"]:
+            answer = news(request, params["follow"]["rollout"], params["follow"]["since"], params["follow"]["timeout"])
+        elif params["state"] == "absent":
+            answer = deploy.remove(request, params["remove_volumes"], module.check_mode)
+        elif module.check_mode:
+            answer = deploy.check(request)
+        else:
+            answer = deploy.deploy(request, in_background if params["detach"] else None)
+    if answer.pop("failed", False):
+        module.fail_json(**answer)
+    module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()
