@@ -81,10 +81,9 @@ def asked(compose: str, folder: Path, *words: str) -> str:
 
 def ours(name: str, sources: list[Any], folder: Path, profiles: list[str]) -> Stack:
     loaded = load(sources, VARIABLES, profiles, str(folder))
-    known = {kind: dict.fromkeys(loaded.definition.get(kind) or {}, "f") for kind in ("secrets", "configs")}
-    return read(
-        name, loaded.definition, Context(str(folder), "/etc/quaylock/stacks/x", **known, profiles=tuple(profiles))
-    )
+    secrets, configs = (dict.fromkeys(loaded.definition.get(kind) or {}, "f") for kind in ("secrets", "configs"))
+    context = Context(str(folder), "/etc/quaylock/stacks/x", secrets, configs, profiles=tuple(profiles))
+    return read(name, loaded.definition, context)
 
 
 @pytest.mark.parametrize(
