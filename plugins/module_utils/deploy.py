@@ -45,8 +45,8 @@ class Request:
 
     name: str
     definition: Mapping[str, Any]
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    configs: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    configs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     profiles: tuple[str, ...] = ()
     project_directory: str = ""
     ingress: IngressSettings | None = None
@@ -89,8 +89,8 @@ class Model:
 def model_of(request: Request) -> Model:
     key = host_key(request.state_dir)
 
-    def prints(contents: Mapping[str, str]) -> dict[str, str]:
-        return {k: hmac.new(key, v.encode(), hashlib.sha256).hexdigest()[:12] for k, v in sorted(contents.items())}
+    def prints(contents: Mapping[str, bytes]) -> dict[str, str]:
+        return {k: hmac.new(key, v, hashlib.sha256).hexdigest()[:12] for k, v in sorted(contents.items())}
 
     ingress = request.ingress
     context = {
@@ -134,7 +134,7 @@ def open_host(request: Request, stack: Stack | None = None) -> tuple[Host, Sqlit
         ingress = HAProxy(request.ingress.folder, _ProxyContainer(engine, request.ingress.container))
         network = request.ingress.network
     given = {"secret": request.secrets, "config": request.configs}
-    contents = {f.host_path: given[f.kind][f.key].encode() for f in stack.files if not f.external} if stack else {}
+    contents = {f.host_path: given[f.kind][f.key] for f in stack.files if not f.external} if stack else {}
     return Host(engine, ingress, HostFiles(), journal, WallClock(), request.folder, network, contents), journal
 
 

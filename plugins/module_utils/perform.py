@@ -35,6 +35,7 @@ from .core.commands import (
 from .core.converge import UNKNOWN
 from .core.labels import create_body
 from .core.model import Finding, Gate, Image, Observation, Stack
+from .core.report import plan_lines
 from .core.rollout import Rollout, milestone
 from .ports import Clock, Engine, Files, Ingress, Journal
 
@@ -71,6 +72,8 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
         return observe(host, stack)
     if isinstance(command, Record):
         host.journal.milestone(rollout.id, command.kind, host.clock.now(), milestone(rollout, command.kind))
+        if command.kind == "planned":
+            host.journal.log(rollout.id, host.clock.now(), "plan", {"lines": plan_lines(rollout.stack, rollout.plan)})
     elif isinstance(command, WriteFiles):
         for file in stack.files:
             if not file.external:

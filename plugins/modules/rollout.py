@@ -29,10 +29,24 @@ options:
     choices: [present, absent]
     default: present
   definition:
-    description: The Compose model, merged and with its variables put in. Required for O(state=present).
+    description: The Compose model. Either this or O(compose) is required for O(state=present).
     type: dict
+  compose:
+    description: A Compose file on the controller, or several that are merged by Compose's rules.
+    type: raw
+  overrides:
+    description: More Compose files, or mappings, that are merged on top.
+    type: list
+    elements: raw
+    default: []
+  variables:
+    description: Values for C(${VARIABLE}) in the Compose files.
+    type: dict
+    default: {}
   secrets:
-    description: Contents of the Compose secrets by key. They reach the containers as files and are seen nowhere else.
+    description:
+      - Contents of the Compose secrets by key. They reach the containers as files and are seen nowhere else.
+      - They travel to the host in base64, so that a short password does not blacken unrelated words of the output.
     type: dict
     default: {}
   configs:
@@ -138,6 +152,13 @@ EXAMPLES = r"""
           healthcheck:
             test: [CMD, wget, -qO-, "http://127.0.0.1:8000/health"]
 
+- name: Roll out a Compose file of your own
+  quaylock.stacks.rollout:
+    name: shop
+    compose: stacks/shop/compose.yaml
+    variables:
+      SHOP_TAG: 1.4.2
+
 - name: Take it down and keep its volumes
   quaylock.stacks.rollout:
     name: shop
@@ -184,6 +205,7 @@ to_fetch:
   elements: str
 """
 
+import base64
 import os
 import sys
 import time
@@ -199,6 +221,9 @@ SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "definition": {"type": "dict"},
+    "compose": {"type": "raw"},
+    "overrides": {"type": "list", "elements": "raw", "default": []},
+    "variables": {"type": "dict", "default": {}},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "configs": {"type": "dict", "default": {}},
     "profiles": {"type": "list", "elements": "str", "default": []},
@@ -237,8 +262,8 @@ def request_of(params: dict[str, Any]) -> deploy.Request:
     return deploy.Request(
         name=params["name"],
         definition=params["definition"] or {},
-        secrets=params["secrets"],
-        configs=params["configs"],
+        secrets={key: base64.b64decode(value) for key, value in params["secrets"].items()},
+        configs={key: base64.b64decode(value) for key, value in params["configs"].items()},
         profiles=tuple(params["profiles"]),
         project_directory=params["project_directory"],
         ingress=deploy.IngressSettings(**ingress) if ingress and ingress["entrypoints"] else None,
@@ -293,7 +318,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=SPEC,
         supports_check_mode=True,
-        required_if=[("state", "present", ("definition", "follow"), True)],
+        required_if=[("state", "present", ("definition", "compose", "follow"), True)],
     )
     require_sdk(module)
     params = module.params

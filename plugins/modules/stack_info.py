@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What stacks are right now."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack_info
+author: the Quaylock developers
+version_added: 0.1.0
+short_description: Services, health, replicas, release and URLs of stacks on a host
+description:
+  - Reads the engine, the proxy and the journal. It changes nothing.
+options:
+  name:
+    description: The stack. Every stack that the host's journal knows when it is empty.
+    type: str
+    default: ""
+  host:
+    description: The host's name in URLs.
+    type: str
+    default: localhost
+  entrypoints:
+    description: The proxy's entrypoints by name, each with C(port), C(address) and C(tls), for the URLs.
+    type: dict
+    default: {}
+  ingress_folder:
+    description: The folder of the proxy's configuration and sockets.
+    type: path
+    default: /var/lib/quaylock/ingress
+  ingress_container:
+    description: The proxy's container.
+    type: str
+    default: ingress-haproxy
+  ingress_network:
+    description: The network on which the proxy reaches replicas.
+    type: str
+    default: quaylock_ingress
+  state_dir:
+    description: Where the journal and the locks are.
+    type: path
+    default: /var/lib/quaylock
+  config_dir:
+    description: Where rendered stacks are.
+    type: path
+    default: /etc/quaylock
+  docker_host:
+    description: The engine's address, where it is not the usual socket.
+    type: str
+    default: ""
+requirements:
+  - docker >= 7.0.0 (the Python SDK)
+attributes:
+  check_mode:
+    support: full
+    description: It only reads.
+  diff_mode:
+    support: full
+    description: There is never a difference.
+"""
+
+EXAMPLES = r"""
+- name: Look at a stack
+  quaylock.stacks.stack_info:
+    name: calminer
+  register: __calminer
+"""
+
+RETURN = r"""
+stacks:
+  description:
+    - One entry per stack, with C(name), C(present), C(healthy), C(in_progress), C(release), C(released_at),
+      C(last_rollout), C(urls) and C(services).
+    - Each service has C(name), C(image), C(replicas), C(wanted), C(one_shot), C(health), C(restarts), C(routed),
+      C(containers) and C(urls).
+  returned: always
+  type: list
+  elements: dict
+stack:
+  description: The entry of O(name).
+  returned: when a name was given
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, status
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+
+SPEC: dict[str, Any] = {
+    "name": {"type": "str", "default": ""},
+    "host": {"type": "str", "default": "localhost"},
+    "entrypoints": {"type": "dict", "default": {}},
+    "ingress_folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
+    "ingress_container": {"type": "str", "default": "ingress-haproxy"},
+    "ingress_network": {"type": "str", "default": "quaylock_ingress"},
+    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
+    "config_dir": {"type": "path", "default": "/etc/quaylock"},
+    "docker_host": {"type": "str", "default": ""},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    require_sdk(module)
+    params = module.params
+    doors = params["entrypoints"]
+    ingress = deploy.IngressSettings(
+        params["ingress_folder"],
+        params["ingress_container"],
+        params["ingress_network"],
+        {name: int(door.get("port", 0)) for name, door in doors.items()},
+    )
+
+    def request(name: str) -> deploy.Request:
+        return deploy.Request(
+            name=name,
+            definition={},
+            ingress=ingress if doors else None,
+            state_dir=params["state_dir"],
+            config_dir=params["config_dir"],
+            docker_host=params["docker_host"],
+        )
+
+    with answering(module):
+        names = [params["name"]] if params["name"] else status.stacks(request(""))
+        found = [status.status(request(name), doors, params["host"]) for name in names]
+        answer: dict[str, Any] = {"changed": False, "stacks": found}
+        if params["name"]:
+            answer["stack"] = found[0]
+        module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()
