@@ -1,20 +1,22 @@
 #!/bin/sh
 # Makes a small Debian root file system where no registry answers, and writes it to stdout as a tar:
 #
-#     base.sh [SUITE] [MIRROR] | docker import --change 'CMD ["bash"]' - NAME:TAG
+#     SUITE=trixie sh base.sh | docker import --change 'CMD ["bash"]' - NAME:TAG
 #
 # Needs root, debootstrap and about 500 MB below TMPDIR (default /var/tmp). Words go to stderr.
 set -eu
 
-suite=${1:-trixie}
-mirror=${2:-http://deb.debian.org/debian}
-security=${3:-http://security.debian.org/debian-security}
+suite=${SUITE:-trixie}
+mirror=${MIRROR:-http://deb.debian.org/debian}
+security=${SECURITY:-http://security.debian.org/debian-security}
 
 command -v debootstrap >/dev/null || { echo "base.sh: debootstrap is not installed (package debootstrap)" >&2; exit 3; }
 [ "$(id -u)" = 0 ] || { echo "base.sh: debootstrap needs root" >&2; exit 3; }
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/quaylock-base.XXXXXX")
 root=$work/root
+# the new system has no such directory
+unset TMPDIR
 # debootstrap leaves /proc mounted below the root when it is interrupted: removing the tree would reach into the host
 tidy() { umount "$root/sys" "$root/proc" 2>/dev/null || :; rm -rf --one-file-system "$work"; }
 trap tidy EXIT
