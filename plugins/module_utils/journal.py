@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .core.model import Json
@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS rollouts (
 );
 CREATE INDEX IF NOT EXISTS rollouts_by_stack ON rollouts (stack, begun);
 CREATE TABLE IF NOT EXISTS events (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, at REAL NOT NULL, what TEXT NOT NULL, details TEXT NOT NULL
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, at REAL NOT NULL,
+  what TEXT NOT NULL, details TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_by_rollout ON events (rollout, seq);
 PRAGMA user_version = 1;
@@ -68,14 +69,15 @@ class SqliteJournal:
 
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        file = Path(path)
         try:
+            file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 self._db.executescript(_SCHEMA)
-            os.chmod(path, 0o600)
+            file.chmod(0o600)
         except (sqlite3.Error, OSError) as error:
             raise PortError(
                 f"the journal {path} cannot be opened: {error}; free the disk or move the file away"
@@ -134,8 +136,8 @@ class SqliteJournal:
     def unfinished(self, stack: str) -> tuple[Unfinished, Json] | None:
         """The rollout that was planned and did not reach its end, with the model it was to bring."""
         row = self._one(
-            "SELECT id, model, planned, committed FROM rollouts"
-            " WHERE stack = ? AND kind = 'deploy' AND planned IS NOT NULL AND ended IS NULL ORDER BY begun DESC LIMIT 1",
+            "SELECT id, model, planned, committed FROM rollouts WHERE stack = ? AND kind = 'deploy'"
+            " AND planned IS NOT NULL AND ended IS NULL ORDER BY begun DESC LIMIT 1",
             (stack,),
         )
         if row is None:
@@ -193,7 +195,8 @@ class SqliteJournal:
         oldest = now - KEEP_DAYS * 86400
         with self._lock:
             self._db.execute(
-                "DELETE FROM rollouts WHERE ended < ? AND id NOT IN (SELECT id FROM rollouts AS r WHERE committed IS NOT NULL"
+                "DELETE FROM rollouts WHERE ended < ? AND id NOT IN"
+                " (SELECT id FROM rollouts AS r WHERE committed IS NOT NULL"
                 " AND begun = (SELECT MAX(begun) FROM rollouts WHERE stack = r.stack AND committed IS NOT NULL))",
                 (oldest,),
             )

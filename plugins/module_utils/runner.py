@@ -33,7 +33,7 @@ def run(host: Host, rollout: Rollout, perform: Callable[..., Any] = perform) -> 
             value = perform(host, state, command, _teller(host, state, command))
         except PortError as error:
             outcomes.put(Failed(command, host.clock.now(), str(error)))
-        except Exception as error:  # noqa: BLE001 a surprise in one thread must not leave the rollout waiting for ever
+        except Exception as error:
             outcomes.put(Failed(command, host.clock.now(), f"{type(error).__name__}: {error}"))
         else:
             outcomes.put(Done(command, host.clock.now(), value))

@@ -76,7 +76,7 @@ class Explain:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Traffic of a service to exactly these replicas, confirmed at the proxy. `old`: by the previous release's routes."""
+    """Traffic of a service to exactly these replicas, confirmed. `old`: by the previous release's routes."""
 
     service: str
     servers: tuple[str, ...]

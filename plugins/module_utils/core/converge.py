@@ -16,7 +16,6 @@ from .commands import Command, Done, Drain, Failed, Look, Remove, Rename, Route,
 from .gate import Watch, judge, next_look
 from .model import Gate, Sample, Service
 
-
 UNKNOWN = Gate(passes=1, hold=0.0, opted_out="its definition is not known")
 """for replicas of a service that no release describes: running is all that can be asked"""
 
@@ -182,7 +181,8 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
             goal = replace(goal, routed=True)
         elif current:
             goal = replace(goal, stuck=True)
-            notes = (f"{goal.service}: the proxy could not be moved to {', '.join(goal.servers) or 'nothing'}: {error}",)
+            servers = ", ".join(goal.servers) or "nothing"
+            notes = (f"{goal.service}: the proxy could not be moved to {servers}: {error}",)
     elif isinstance(command, Drain):
         goal = replace(goal, drained=goal.drained | {command.name})
         notes = (f"{goal.service}: {command.name} could not be drained: {error}",) if error else ()

@@ -19,7 +19,7 @@ ONE_OFF = "com.docker.compose.oneoff"
 
 
 def create_body(stack: Stack, service: Service, number: int, rollout: str, image: Image, folder: str) -> Json:
-    """Docker Engine API, POST /containers/create. Networks get their real names; `folder` is the project's on the host."""
+    """Docker Engine API, POST /containers/create. Networks get their real names; `folder` is the project's."""
     names = {n.key: n.name for n in stack.networks}
     depends = ",".join(f"{d.service}:{d.condition.value}:{str(d.restart).lower()}" for d in service.depends_on)
     labels = {

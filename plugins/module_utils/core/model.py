@@ -61,7 +61,7 @@ class ExecProbe:
 
 @dataclass(frozen=True, slots=True)
 class HttpProbe:
-    """GET from the host to the replica's own address; passes on a status in `statuses` (and `body` inside the answer)."""
+    """GET from the host to the replica's own address; passes on a status in `statuses` and `body` in the answer."""
 
     port: int
     path: str = "/"
@@ -155,7 +155,7 @@ class Service:
     NetworkingConfig are the Compose keys, `networks` of the stack has their real names. `networks` (first one is the
     one the container is created on) and `volumes` are the keys this service uses. `labels` are the user's.
     `spec` is a hash over all that makes a replica what it is, except the image's identity.
-    `bound` says why two replicas generations cannot run side by side ("" = they can): a published port, container_name, ...
+    `bound` says why two generations cannot run side by side ("" = they can): a published port, container_name, ...
     """
 
     name: str

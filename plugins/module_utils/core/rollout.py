@@ -217,7 +217,9 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         return _planned(replace(rollout, seen=event.value))
     if isinstance(command, Record):
         return replace(rollout, recorded=rollout.recorded | {command.kind}), ()
-    track = rollout.tracks.get(getattr(command, "service", ""))
+    if not isinstance(command, (Look, Create, Start, Stop, Rename, Route, Unroute)):
+        return rollout, ()
+    track = rollout.tracks.get(command.service)
     if track is None:
         return rollout, ()
     if isinstance(command, Look):
@@ -232,7 +234,7 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         track = replace(track, stopped=track.stopped | {command.name})
     elif isinstance(command, Rename):
         track = replace(track, gone=track.gone | {command.name})
-    elif isinstance(command, (Route, Unroute)):
+    else:
         track = replace(track, switched_at=event.at)
     return replace(rollout, tracks={**rollout.tracks, command.service: track}), looks
 
