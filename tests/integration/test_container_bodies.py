@@ -38,10 +38,10 @@ class Pair:
     stack: Stack
 
     def theirs(self, service: str) -> dict[str, Any]:
-        return self.client.api.inspect_container(f"{PROJECT}-{service}-1")
+        return dict(self.client.api.inspect_container(f"{PROJECT}-{service}-1"))
 
     def ours(self, service: str) -> dict[str, Any]:
-        return self.client.api.inspect_container(f"{PROJECT}-ours-{service}")
+        return dict(self.client.api.inspect_container(f"{PROJECT}-ours-{service}"))
 
 
 @pytest.fixture(scope="module")

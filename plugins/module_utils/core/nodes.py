@@ -166,8 +166,7 @@ class Node:
         return word in _TRUE
 
     def integer(self, default: int = 0, least: int | None = None, most: int | None = None) -> int:
-        number = self._scalar(_integer, default)
-        return self._bounded(number, default, least, most)
+        return self._bounded(self._scalar(_integer, default), default, least, most)
 
     def number(self, default: float = 0.0, least: float | None = None) -> float:
         return self._bounded(self._scalar(_number, default), default, least, None)
@@ -195,6 +194,8 @@ class Node:
             return default
 
     def _bounded(self, number: Number, default: Number, least: Number | None, most: Number | None) -> Number:
+        if self.value is None:
+            return default
         if (least is not None and number < least) or (most is not None and number > most):
             limit = (
                 f"at least {least}" if most is None else f"at most {most}" if least is None else f"{least} to {most}"
