@@ -22,6 +22,7 @@ options:
 notes:
   - Each entry is V({name, role}) for a role of this collection (or any role by its full name), or V({name, compose})
     for a Compose file, with the optional keys C(overrides), C(variables), C(secrets) and C(profiles).
+  - A relative path of a Compose file starts from the working directory, or else from the inventory's folder.
   - All that is wrong with the list is said at once.
   - A name that only another host of the inventory has selects nothing here. A name that no host has is refused.
 """
@@ -43,6 +44,7 @@ _raw:
   elements: dict
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -111,6 +113,30 @@ def names_of(selection: str) -> list[str]:
     return [name for name in (part.strip() for part in selection.split(",")) if name]
 
 
+def located(stacks: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The entries with their Compose files as absolute paths, and what is in none of the folders."""
+    found: list[str] = []
+
+    def place(name: str, key: str, path: object) -> object:
+        if not isinstance(path, str):
+            return path
+        tries = [os.path.join(folder, os.path.expanduser(path)) for folder in folders]
+        if there := [each for each in tries if os.path.isfile(each)]:
+            return os.path.abspath(there[0])
+        found.append(f"{name}.{key}: there is no file {path}; looked for {' and '.join(dict.fromkeys(tries))}")
+        return path
+
+    answer = []
+    for entry in stacks:
+        entry = dict(entry)
+        for key in ("compose", "overrides"):
+            if key in entry:
+                paths = entry[key] if isinstance(entry[key], list) else [entry[key]]
+                entry[key] = [place(str(entry["name"]), key, path) for path in paths]
+        answer.append(entry)
+    return answer, found
+
+
 def _words(kind: object) -> str:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     return " or ".join({"str": "a string", "list": "a list", "dict": "a mapping"}[k.__name__] for k in kinds)
@@ -134,12 +160,13 @@ class LookupModule(LookupBase):
             )
         if wrong := findings(stacks):
             raise AnsibleError(f"{host}: the list stacks is refused:\n" + "\n".join(f"  {line}" for line in wrong))
-        if not wanted:
-            return list(stacks)
-        chosen, absent = select(stacks, wanted)
+        chosen, absent = select(stacks, wanted) if wanted else (list(stacks), [])
         # A stack of another host is no mistake: with several hosts, each takes its own part of the selection.
         if absent and (unknown := [name for name in absent if name not in (known := self._known_anywhere(variables))]):
             raise AnsibleError(f"no host has a stack named {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
+        chosen, missing = located(chosen, [os.getcwd(), str(variables.get("inventory_dir") or os.getcwd())])
+        if missing:
+            raise AnsibleError(f"{host}: the list stacks is refused:\n" + "\n".join(f"  {line}" for line in missing))
         return chosen
 
     def _known_anywhere(self, variables: dict[str, Any]) -> list[str]:

@@ -55,6 +55,10 @@ options:
         description: Who wants it, for the message.
         type: str
         default: ""
+  entrypoints:
+    description: Entrypoints of the proxy by name, each with C(port) and C(address). Their ports have to be free too.
+    type: dict
+    default: {}
   engine_minimum:
     description: The oldest engine that is good enough, if there is one already.
     type: str
@@ -175,7 +179,16 @@ def findings(params: Mapping[str, Any]) -> Iterator[str]:
             f"the engine is {engine['version']}, older than {params['engine_minimum']}: "
             "upgrade it (apt-get install --only-upgrade docker.io, or docker-ce)"
         )
-    yield from port_findings(params["ports"], params["socket"])
+    doors = [
+        {
+            "port": int(door["port"]),
+            "address": door.get("address", "0.0.0.0"),
+            "protocol": "tcp",
+            "purpose": f"the entrypoint {name}",
+        }
+        for name, door in params["entrypoints"].items()
+    ]
+    yield from port_findings([*params["ports"], *doors], params["socket"])
     yield from params["findings"]
 
 
@@ -203,6 +216,7 @@ def main() -> None:
                     "purpose": {"type": "str", "default": ""},
                 },
             },
+            "entrypoints": {"type": "dict", "default": {}},
             "engine_minimum": {"type": "str", "default": "20.10"},
             "python_minimum": {"type": "str", "default": "3.10"},
             "root": {"type": "bool", "default": True},
