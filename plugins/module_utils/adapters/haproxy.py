@@ -6,8 +6,8 @@ Where the truth is: which servers there are, the running process says; which rou
 `conf/haproxy.cfg` always says both, so that a restart of the proxy changes nothing. Any one of them can be lost.
 
 A switch loses no request: a new server takes nothing but our own requests (a secret header picks it, though it is in
-drain) until it answered them; then it becomes ready before the old ones drain, in every worker process: a reload leaves
-the previous worker alive for as long as its clients hold idle connections, and each may send one more request there.
+drain) until it answered them; then it becomes ready before the old ones drain. Draining counts the requests of every
+worker process: a reload leaves the previous ones alive until they have answered what they took.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ ANSWER = 10.0
 """seconds for one of those requests"""
 SOCKET = 5.0
 """seconds for one command to HAProxy"""
+MASTER = 2.0
+"""seconds that HAProxy's master may be out of reach"""
 RELOAD = 15.0
 """seconds until a reloaded HAProxy has to say that it has the new configuration"""
 RETURN = 5.0
@@ -216,11 +218,11 @@ class HAProxy:
         with self._locked():
             table = self._with(settings)
             same = (self._text(self._config_path), self._text(self._table_path)) == _texts(table)
-            if self._running_structure() in ("", language.structure(table)):
-                self._write(table)
-                return not same
-            self._reload(table)
-            return True
+            reload = self._running_structure() not in ("", language.structure(table))
+            if reload:
+                self._reload(table)
+            self._write(table)
+            return reload or not same
 
     def _with(self, settings: Settings) -> Table:
         try:
@@ -446,34 +448,20 @@ class HAProxy:
         return reload
 
     def _step(self, backend: Backend) -> None:
-        """One backend's servers, in the current worker and in those that only finish what they have."""
-        rows = self._rows()
-        self._tell(self._admin, language.steps(rows, backend, current=True))
-        for pid in self._old_workers():
-
-            def worker(command: str, pid: int = pid) -> str:
-                return self._master(f"@!{pid} {command}")
-
-            # it may end at any moment, and has fewer pools: what it refuses, it does not need
-            with contextlib.suppress(OSError, TableError):
-                for command in language.steps(language.servers_state(worker("show servers state")), backend, False):
-                    worker(command)
-
-    def _tell(self, say: Callable[[str], str], commands: Sequence[str]) -> None:
-        for command in commands:
-            answer = say(command)
+        for command in language.steps(self._rows(), backend):
+            answer = self._admin(command)
             if command.startswith("del server") and language.refused(command, answer):
-                self._delete(say, command)
+                self._delete(command)
             elif language.refused(command, answer):
                 raise PortError(f"HAProxy refused `{command}`: {answer.strip()}")
 
-    def _delete(self, say: Callable[[str], str], command: str) -> None:
+    def _delete(self, command: str) -> None:
         """A server with connections cannot be deleted: end them; if they do not end, it stays in maintenance."""
         server = command.split()[2]
-        say(f"shutdown sessions server {server}")
+        self._admin(f"shutdown sessions server {server}")
         until = time.monotonic() + 1.0
         while time.monotonic() < until:
-            answer = say(command)
+            answer = self._admin(command)
             if not language.refused(command, answer) or "No such server" in answer:
                 return
             time.sleep(LOOK)
@@ -503,8 +491,6 @@ class HAProxy:
     def _ask_reload(self) -> str:
         try:
             return self._master("reload", timeout=RELOAD)
-        except ConnectionResetError:
-            return ""  # 2.6 starts itself again without a word
         except OSError as error:
             self._say(f"the master does not answer on {self._master_path} ({_reason(error)}); it gets SIGUSR2")
             self._container.signal("SIGUSR2")
@@ -577,7 +563,10 @@ class HAProxy:
         try:
             return language.old_workers(self._master("show proc"))
         except OSError as error:
-            self._say(f"the master does not answer on {self._master_path}: {_reason(error)}")
+            self._say(
+                f"the master does not answer on {self._master_path} ({_reason(error)}): "
+                "requests that began before the last reload are not waited for"
+            )
             return ()
 
     def _open_sessions(self, stack: str, service: str, server: str) -> int:
@@ -600,7 +589,15 @@ class HAProxy:
         return _talk(self._admin_path, command, SOCKET)
 
     def _master(self, command: str, timeout: float = SOCKET) -> str:
-        return _talk(self._master_path, command, timeout)
+        """To the master process. For some 50 ms of a reload HAProxy 2.6 has none that listens."""
+        until = time.monotonic() + MASTER
+        while True:
+            try:
+                return _talk(self._master_path, command, timeout)
+            except (ConnectionRefusedError, FileNotFoundError, ConnectionResetError):
+                if time.monotonic() > until:
+                    raise
+            time.sleep(LOOK)
 
     def _write(self, table: Table) -> None:
         config, routes = _texts(table)

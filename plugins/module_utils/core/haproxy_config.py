@@ -108,7 +108,8 @@ def _head(table: Table, fingerprint: str) -> list[str]:
             for number, b in enumerate(table.backends)
         ),
         "    log stdout format raw local0 info",
-        f"    maxconn {settings.maxconn}",
+        # connections come in pairs; a maxconn of more than the container's limit would keep it from starting
+        f"    fd-hard-limit {2 * settings.maxconn + 200}",
         f"    stats socket {settings.run}/admin.sock mode 660 level admin expose-fd listeners",
         "    stats timeout 30s",
         f"    ssl-default-bind-ciphers {CIPHERS}",
@@ -141,8 +142,6 @@ def _defaults(settings: Settings) -> list[str]:
         "    timeout check " + milliseconds("check"),
         "    option redispatch 1",
         "    retries 3",
-        "    # a reload lets every idle client send one more request instead of closing under it",
-        "    option idle-close-on-response",
         "    # an application may close an idle connection just when a POST is sent on it: a fresh one cannot be lost",
         "    option http-server-close",
         '    http-error status 503 content-type "text/plain; charset=utf-8" '
@@ -189,7 +188,20 @@ def _doors(table: Table, entrypoint: Entrypoint) -> list[list[str]]:
             binds.append(plain)
     if entrypoint.mode == "tcp":
         return [_tcp_door(table, entrypoint, binds)]
-    return [_http_door(table, entrypoint, binds, encrypted), *doors]
+    return [_http_door(table, entrypoint, binds, encrypted), *doors, _current(settings, entrypoint)]
+
+
+def _current(settings: Settings, entrypoint: Entrypoint) -> list[str]:
+    """The way from a worker that ends to the current one.
+
+    After a reload the previous worker still gets one more request on each idle connection of its clients, for as long
+    as they may be idle. It knows the routes and servers of its own time, HAProxy refuses to change those of a worker
+    that ends, and the replicas may be gone by then: so it hands such a request over.
+    """
+    return [
+        f"backend quaylock_current_{entrypoint.name}",
+        f"    server current unix@{settings.run}/{entrypoint.name}.sock send-proxy-v2",
+    ]
 
 
 def _tcp_door(table: Table, entrypoint: Entrypoint, binds: list[str]) -> list[str]:
@@ -211,7 +223,10 @@ def _http_door(table: Table, entrypoint: Entrypoint, binds: list[str], encrypted
     lines = [
         f"frontend {entrypoint.name}",
         *binds,
+        f"    bind unix@{settings.run}/{entrypoint.name}.sock accept-proxy mode 600",
         *_logged(settings, "httplog"),
+        "    # a reload lets every idle client send one more request instead of closing under it",
+        "    option idle-close-on-response",
         "    http-request set-var(txn.host) req.hdr(host),host_only,lower",
         "    http-request set-var(txn.path) path,concat(/)",
     ]
@@ -231,6 +246,7 @@ def _http_door(table: Table, entrypoint: Entrypoint, binds: list[str], encrypted
     ]
     if encrypted and settings.hsts:
         lines.append(f'    http-after-response set-header Strict-Transport-Security "max-age={settings.hsts}"')
+    lines.append(f"    use_backend quaylock_current_{entrypoint.name} if {{ stopping }}")
     lines += [f"    use_backend {rule.pool}{_condition(rule)}" for rule in rules(table, entrypoint.name)]
     return [*lines, f"    default_backend {NOWHERE}"]
 
@@ -414,33 +430,24 @@ def version(answer: str) -> tuple[tuple[int, int], str]:
 # what it is told -----------------------------------------------------------------------------------------------------
 
 
-def steps(rows: Sequence[Row], backend: Backend, current: bool) -> tuple[str, ...]:
-    """Commands that bring one worker's servers to the members of this backend.
+def steps(rows: Sequence[Row], backend: Backend) -> tuple[str, ...]:
+    """Commands that bring the running servers to the members of this backend.
 
-    New servers come first, then who gets traffic, then who gets none, then who goes. `current` is False for a worker
-    that only finishes what it has: it runs no health checks, may have pools that are gone, and a replica is reached
-    there at the port that the service has now.
+    New servers come first, then who gets traffic, then who gets none, then who goes.
     """
-    pools = {p.name: (p.mode, p.port) for p in backend.pools()}
-    if not current:
-        known = {row.pool for row in rows if row.pool.startswith(backend.prefix)}
-        pools = {name: _now(name, pools) for name in known}
     there = {(row.pool, row.name): row for row in rows}
     made: dict[str, list[str]] = {"add": [], "ready": [], "drain": [], "gone": []}
-    for pool, (mode, port) in pools.items():
+    for pool in backend.pools():
         for member in backend.members:
-            server = f"{pool}/{member.name}"
-            row = there.get((pool, member.name))
+            server = f"{pool.name}/{member.name}"
+            row = there.get((pool.name, member.name))
             if member.state is State.MAINT:
                 continue
             if row is None:
-                made["add"].append(
-                    f"add server {server} {_at(member.address, port)}" + (f" {CHECKED[mode]}" if current else "")
-                )
-                if current:
-                    made["add"].append(f"enable health {server}")
-            elif current and (row.address, row.port) != (member.address, port):
-                made["add"].append(f"set server {server} addr {member.address} port {port}")
+                made["add"].append(f"add server {server} {_at(member.address, pool.port)} {CHECKED[pool.mode]}")
+                made["add"].append(f"enable health {server}")
+            elif (row.address, row.port) != (member.address, pool.port):
+                made["add"].append(f"set server {server} addr {member.address} port {pool.port}")
             if row is None or row.state is not member.state:
                 made[member.state.value].append(f"set server {server} state {member.state.value}")
             if member.state is State.READY and row is not None and row.weight == 0:
@@ -452,14 +459,6 @@ def steps(rows: Sequence[Row], backend: Backend, current: bool) -> tuple[str, ..
                 made["gone"].append(f"set server {row.pool}/{row.name} state maint")
             made["gone"].append(f"del server {row.pool}/{row.name}")
     return tuple(made["add"] + made["ready"] + made["drain"] + made["gone"])
-
-
-def _now(pool: str, pools: Mapping[str, tuple[str, int]]) -> tuple[str, int]:
-    """Mode and port for a pool of an earlier configuration."""
-    if pool in pools:
-        return pools[pool]
-    mode = "tcp" if pool.endswith(":tcp") else "http"
-    return mode, next((port for of, port in pools.values() if of == mode), int(pool.split(":")[2]))
 
 
 def refused(command: str, answer: str) -> bool:
