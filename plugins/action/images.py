@@ -30,10 +30,9 @@ class ActionModule(ActionBase):
         images = args.get("images")
         if not isinstance(images, dict) or not all(isinstance(given, dict) for given in images.values()):
             raise AnsibleActionFail("images is a dictionary of dictionaries: a key of yours to what the image is")
-        try:
-            packs = self._packs(images, args.get("recipes_dir") or RECIPES)
-        except PortError as error:
-            raise AnsibleActionFail(str(error)) from error
+        packs, wrong = self._packs(images, args.get("recipes_dir") or RECIPES)
+        if wrong:
+            raise AnsibleActionFail("\n".join(wrong))
 
         def ask() -> dict[str, Any]:
             # a path of the controller says nothing on the host
@@ -66,25 +65,28 @@ class ActionModule(ActionBase):
             result["warnings"] = list(dict.fromkeys(warnings + list(result.get("warnings") or [])))
         return result
 
-    def _packs(self, images: dict[str, Any], recipes: str) -> dict[str, Pack]:
+    def _packs(self, images: dict[str, Any], recipes: str) -> tuple[dict[str, Pack], list[str]]:
+        """Everything that the images can be made of and that is on the controller, and what is wrong with it."""
         names = [str(given.get(field) or "") for given in images.values() for field in ("recipe", "base")]
-        packs = {f"recipe:{name}": pack for name, pack in build_contexts.recipe_packs(recipes, names).items()}
-        for key, given in images.items():
-            if given.get("on_host"):
-                continue
-            if given.get("context"):
-                packs[f"context:{key}"] = build_contexts.context_pack(
-                    self._found(key, "context", given["context"]), given.get("dockerfile") or "Dockerfile"
-                )
-            if given.get("archive"):
-                packs[f"archive:{key}"] = build_contexts.archive_pack(self._found(key, "archive", given["archive"]))
-        return packs
-
-    def _found(self, key: str, field: str, path: str) -> str:
+        packs, wrong = {}, []
         try:
-            return str(self._find_needle("files", path))
-        except AnsibleError as error:
-            raise AnsibleActionFail(f"images.{key}.{field}: {error}") from error
+            packs = {f"recipe:{name}": pack for name, pack in build_contexts.recipe_packs(recipes, names).items()}
+        except PortError as error:
+            wrong.append(str(error))
+        for key, given in images.items():
+            for field in ("context", "archive"):
+                if given.get("on_host") or not given.get(field):
+                    continue
+                try:
+                    path = str(self._find_needle("files", given[field]))
+                    packs[f"{field}:{key}"] = (
+                        build_contexts.context_pack(path, given.get("dockerfile") or "Dockerfile")
+                        if field == "context"
+                        else build_contexts.archive_pack(path)
+                    )
+                except (AnsibleError, PortError) as error:
+                    wrong.append(f"images.{key}.{field}: {error}")
+        return packs, wrong
 
     def _send(self, packs: dict[str, Pack], names: list[str]) -> dict[str, str]:
         """Bring packs to the host, id -> path there."""

@@ -258,7 +258,7 @@ def _one(
         wrong("ref", "is missing", "it names the image in the archive")
     if archive and loaded and ref and loaded.refs and full(ref) not in {full(r) for r in loaded.refs}:
         wrong("ref", f"{ref} is not in {archive}", f"it holds {', '.join(loaded.refs)}")
-    if source == Source.AUTO and not (ref or build or archive):
+    if source == Source.AUTO and not (ref or recipe or context or archive):
         wrong("", "has no source", "name a ref, a recipe, a context or an archive")
     if ref:
         try:
