@@ -19,9 +19,9 @@ from .adapters.local import HostFiles, WallClock, host_key, locked, taken
 from .core import compose, report
 from .core.commands import Begun, Done, Fetch
 from .core.model import Image, Invalid, Json, Stack
-from .core.rollout import Outcome, Rollout, advance, recovery, teardown
+from .core.rollout import Outcome, Rollout, advance, milestone, recovery, teardown
 from .journal import SqliteJournal
-from .perform import Host, observe, rendered, rendered_path
+from .perform import Host, observe, rendered, rendered_path, withdraw
 from .ports import Ingress, PortError
 from .runner import run
 
@@ -172,19 +172,22 @@ def new_id(now: float) -> str:
     return time.strftime("r-%Y%m%d-%H%M%S-", time.gmtime(now)) + secrets.token_hex(2)
 
 
-def recover(host: Host, name: str, journal: SqliteJournal) -> Rollout | None:
-    """Finish or undo what a killed run left; None where nothing was left."""
-    journal.abandon(name, host.clock.now())
+def recover(host: Host, name: str, journal: SqliteJournal) -> tuple[Rollout, str] | None:
+    """Finish or undo what a killed run left, and say which; None where nothing was left."""
     found = journal.unfinished(name)
     if found is None:
         return None
     left, model = found
     stays = Model(**model).read(name) if left.committed else serving_stack(name, journal) or Stack(name, ())
-    return run(host, recovery(left.rollout, stays, left, observe(host, stays)))
+    state = run(host, recovery(left.rollout, stays, left, observe(host, stays)))
+    done = "finished" if left.committed else "undone"
+    return state, done if state.outcome is Outcome.RECOVERED else f"could not be {done} completely"
 
 
 def begin(request: Request, model: Model, journal: SqliteJournal, kind: str = "deploy") -> str:
+    """Write down that a rollout begins. The caller holds the lock, so what planned nothing before is dead."""
     now = time.time()
+    journal.abandon(request.name, now)
     rollout = new_id(now)
     journal.begin(rollout, request.name, kind, request.who, now, model.as_json())
     return rollout
@@ -193,10 +196,10 @@ def begin(request: Request, model: Model, journal: SqliteJournal, kind: str = "d
 def roll_out(request: Request, stack: Stack, rollout: str) -> dict[str, Any]:
     """Recover, then roll out. The caller holds the lock and has written the rollout's beginning."""
     host, journal = open_host(request, stack)
-    recovered = recover(host, request.name, journal)
+    found = recover(host, request.name, journal)
     notes = []
-    if recovered is not None:
-        what = "finished" if recovered.outcome is Outcome.RECOVERED else "could not be finished or undone completely"
+    if found is not None:
+        recovered, what = found
         notes = [f"rollout {recovered.id} was interrupted earlier and {what}", *recovered.notes]
         if recovered.outcome is Outcome.INCOMPLETE:
             answer = {**report.result(recovered), "failed": True, "changed": True}
@@ -212,6 +215,9 @@ def roll_out(request: Request, stack: Stack, rollout: str) -> dict[str, Any]:
         ran=journal.ran(request.name),
     )
     state = run(host, state)
+    if state.outcome in (Outcome.REFUSED, Outcome.UNCHANGED):
+        # it ended without a plan, so no milestone has said so
+        journal.milestone(rollout, "finished", host.clock.now(), milestone(state, "finished"))
     journal.prune(host.clock.now())
     return _close(journal, rollout, answer_of(host, request, state, notes))
 
@@ -300,6 +306,8 @@ def _remove(request: Request, remove_volumes: bool, dry: bool) -> dict[str, Any]
     rollout = begin(request, model, journal, "teardown")
     journal.milestone(rollout, "planned", host.clock.now(), {"members": {}, "incumbents": {}, "running": []})
     state = run(host, replace(state, id=rollout))
+    if state.outcome is Outcome.REMOVED:
+        withdraw(host)
     answer.update(
         {"outcome": state.outcome.value if state.outcome else "", "rollout": rollout, "notes": list(state.notes)}
     )
@@ -314,7 +322,7 @@ def deploy(request: Request, detach: Callable[[Callable[[], None]], None] | None
     Raises Invalid for a definition that is refused, PortError where the host cannot be used.
     """
     stack, model = stack_of(request)
-    with locked(request.locks, request.name, request.who, request.wait):
+    with locked(request.locks, request.name, request.who, request.wait) as sign:
         host, journal = open_host(request, stack)
         if journal.unfinished(request.name) is None:
             state = preview(host, stack, serving_stack(request.name, journal), journal)
@@ -324,7 +332,7 @@ def deploy(request: Request, detach: Callable[[Callable[[], None]], None] | None
         journal.close()
         if detach is None:
             return roll_out(request, stack, rollout)
-        detach(lambda: _guarded(request, stack, rollout))
+        detach(lambda: _guarded(request, stack, rollout, sign))
         return {"changed": True, "rollout": rollout, "outcome": "running"}
 
 
@@ -333,9 +341,10 @@ def in_progress(request: Request) -> bool:
     return taken(request.locks, request.name)
 
 
-def _guarded(request: Request, stack: Stack, rollout: str) -> None:
-    """The detached half: whatever happens, whoever follows gets an answer."""
+def _guarded(request: Request, stack: Stack, rollout: str, sign: Callable[[], None]) -> None:
+    """The detached half: whatever happens, whoever follows gets an answer. The lock is this process's from now on."""
     try:
+        sign()
         roll_out(request, stack, rollout)
     except Exception as error:  # the follower has to hear of a surprise too
         text = f"{request.name}: rollout {rollout} broke off: {type(error).__name__}: {error}"

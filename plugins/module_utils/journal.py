@@ -191,13 +191,13 @@ class SqliteJournal:
         return [Entry(seq, at, what, json.loads(details)) for seq, at, what, details in rows]
 
     def prune(self, now: float) -> None:
-        """Forget what is older than the retention, but never a stack's serving release or an unfinished rollout."""
+        """Forget what is older than the retention, but never what `release` answers from, nor an unfinished rollout."""
         oldest = now - KEEP_DAYS * 86400
         with self._lock:
             self._db.execute(
                 "DELETE FROM rollouts WHERE ended < ? AND id NOT IN"
-                " (SELECT id FROM rollouts AS r WHERE committed IS NOT NULL"
-                " AND begun = (SELECT MAX(begun) FROM rollouts WHERE stack = r.stack AND committed IS NOT NULL))",
+                " (SELECT id FROM (SELECT id, MAX(begun) FROM rollouts"  # SQLite takes id from the row of the maximum
+                " WHERE committed IS NOT NULL OR (kind = 'teardown' AND outcome = 'removed') GROUP BY stack))",
                 (oldest,),
             )
             self._db.execute("DELETE FROM events WHERE rollout NOT IN (SELECT id FROM rollouts)")

@@ -77,7 +77,7 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
     elif isinstance(command, WriteFiles):
         for file in stack.files:
             if not file.external:
-                host.files.write(file.host_path, host.contents[file.host_path], 0o444)
+                host.files.write(file.host_path, host.contents[file.host_path], file.mode)
     elif isinstance(command, EnsureNetwork):
         engine.create_network(next(n for n in stack.networks if n.key == command.key))
     elif isinstance(command, EnsureVolume):
@@ -200,3 +200,12 @@ def publish(host: Host, rollout: Rollout) -> None:
             path = posixpath.join(folder, name)
             if path not in used:
                 host.files.remove(path)
+
+
+def withdraw(host: Host) -> None:
+    """After a teardown: the rendered file, secrets and configs go too; what else lies in the folder is the user's."""
+    host.files.remove(rendered_path(host))
+    for kind in ("secrets", "configs"):
+        folder = posixpath.join(host.folder, kind)
+        for name in host.files.listing(folder):
+            host.files.remove(posixpath.join(folder, name))

@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..ports import PortError
@@ -74,12 +74,19 @@ def host_key(folder: str) -> bytes:
     return path.read_bytes()
 
 
+GLANCE = 0.25
+"""seconds to try again at least: `taken` holds the lock for an instant when it looks"""
+
+
 @contextlib.contextmanager
-def locked(folder: str, stack: str, who: str, wait: float) -> Iterator[None]:
-    """One deployer per stack and host. Raises PortError naming the holder when it stays taken for `wait` seconds."""
+def locked(folder: str, stack: str, who: str, wait: float) -> Iterator[Callable[[], None]]:
+    """One deployer per stack and host. Raises PortError naming the holder when it stays taken for `wait` seconds.
+
+    Gives a function by which a forked child, which holds the lock as well, signs it with its own process id.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     with (Path(folder) / f"{stack}.lock").open("a+", encoding="utf-8") as lock:
-        until = time.monotonic() + wait
+        until = time.monotonic() + max(wait, GLANCE)
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,12 +94,17 @@ def locked(folder: str, stack: str, who: str, wait: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= until:
                     raise PortError(_holder(stack, lock.name)) from None
-                time.sleep(0.2)
-        lock.seek(0)
-        lock.truncate()
-        json.dump({"who": who, "pid": os.getpid(), "since": time.time()}, lock)
-        lock.flush()
-        yield
+                time.sleep(0.05)
+        since = time.time()
+
+        def sign() -> None:
+            lock.seek(0)
+            lock.truncate()
+            json.dump({"who": who, "pid": os.getpid(), "since": since}, lock)
+            lock.flush()
+
+        sign()
+        yield sign
 
 
 def taken(folder: str, stack: str) -> bool:
