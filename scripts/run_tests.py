@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run the stages of the tests, all of them or those that are named, and sum up as pytest does.
+
+A stage that fails does not keep the others from running. Logs and reports are in build/tests/.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / "build" / "tests"
+AT_ONCE = 2
+"""scenarios of molecule that run side by side; each keeps a core busy"""
+
+
+@dataclass
+class Counts:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        parts = [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.passed} passed"] if self.passed or not parts else []
+        parts += [f"{self.skipped} skipped"] if self.skipped else []
+        return ", ".join(parts)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def environment() -> dict[str, str]:
+    """Ansible's own folder is the checkout's, so that tests neither read nor fill the user's."""
+    own = {
+        "ANSIBLE_HOME": str(ROOT / ".ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(ROOT / ".ansible" / "tmp"),
+        "DOCKER_BUILDKIT": "0",
+        "PATH": f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PY_COLORS": "0",
+    }
+    return {**os.environ, **own}
+
+
+def logged(name: str, call: list[str], extra: dict[str, str] | None = None) -> tuple[int, str]:
+    """Exit code and output of a program whose words are of interest only when it fails."""
+    done = subprocess.run(
+        call, cwd=ROOT, env={**environment(), **(extra or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    (REPORTS / f"{name}.log").write_text(done.stdout)
+    return done.returncode, done.stdout
+
+
+def lint() -> Counts:
+    core = "ansible_collections.quaylock.stacks.plugins.module_utils.core"
+    calls = {
+        "ruff": ["ruff", "check", "."],
+        "ruff-format": ["ruff", "format", "--check", "."],
+        "mypy": ["mypy", "--package", core],
+        "yamllint": ["yamllint", "--strict", "."],
+        "readme-tables": [sys.executable, "scripts/readme_tables.py", "--check"],
+        "changelog": ["antsibull-changelog", "lint"],
+        "ansible-lint": ["ansible-lint", "--offline", "--strict", "--nocolor"],
+    }
+    counts = Counts()
+    for name, call in calls.items():
+        began = time.monotonic()
+        rc, said = logged(name, call)
+        say(f"  {name:<14} {'ok' if rc == 0 else 'FAILED':<7} {time.monotonic() - began:5.1f} s")
+        if rc:
+            say("\n".join(f"    {line}" for line in said.splitlines()[-60:]))
+        counts += Counts(passed=int(rc == 0), failed=int(rc != 0))
+    return counts
+
+
+def pytest(name: str, *words: str) -> Counts:
+    report = REPORTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    call = [sys.executable, "-m", "pytest", "--no-header", "-q", f"--junitxml={report}", *words]
+    rc = subprocess.run(call, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, check=False).returncode
+    if not report.exists():
+        return Counts(failed=1)
+    counts = Counts()
+    for suite in ET.parse(report).getroot().iter("testsuite"):
+        bad, skipped = int(suite.get("failures", 0)) + int(suite.get("errors", 0)), int(suite.get("skipped", 0))
+        counts += Counts(int(suite.get("tests", 0)) - bad - skipped, bad, skipped)
+    # interrupted, or nothing was collected
+    return counts if rc in (0, 1) else counts + Counts(failed=1)
+
+
+def simulate() -> Counts:
+    return pytest("simulate", "tests/simulation")
+
+
+def molecule() -> Counts:
+    """Every scenario, a few at a time. A scenario counts as one test beside those that testinfra ran in it."""
+    wanted = os.environ.get("SCENARIO", "").split()
+    scenarios = wanted or sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    logged("test-hosts", [sys.executable, "scripts/test_hosts.py"])
+    counts = Counts()
+
+    def run(scenario: str) -> tuple[str, int, str, float]:
+        began = time.monotonic()
+        own = {"MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".cache" / "molecule" / scenario)}
+        rc, said = logged(f"molecule-{scenario}", ["molecule", "test", "-s", scenario], own)
+        return scenario, rc, said, time.monotonic() - began
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in as_completed([pool.submit(run, scenario) for scenario in scenarios]):
+            scenario, rc, said, took = done.result()
+            plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
+            closing = re.findall(r"=+ ((?:\d+ \w+,? ?)+)in [\d.]+s", plain)
+            seen = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", closing[-1] if closing else "")}
+            say(
+                f"  {scenario:<14} {'ok' if rc == 0 else 'FAILED':<7} {took:5.1f} s   {seen.get('passed', 0)} testinfra"
+            )
+            if rc:
+                say("\n".join(f"    {line}" for line in plain.splitlines()[-80:]))
+            counts += Counts(seen.get("passed", 0) + int(rc == 0), seen.get("failed", 0) + int(rc != 0))
+    return counts
+
+
+STAGES: dict[str, Callable[[], Counts]] = {
+    "lint": lint,
+    "unit": lambda: pytest("unit", "tests/unit"),
+    "simulate": simulate,
+    "molecule": molecule,
+    "integration": lambda: pytest("integration", "tests/integration"),
+    "e2e": lambda: pytest("e2e", "tests/e2e"),
+}
+WITH_ENGINE = {"molecule", "integration", "e2e"}
+
+
+def engine_answers() -> bool:
+    if not shutil.which("docker"):
+        return False
+    return subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
+
+
+def have_engine() -> bool:
+    """The role docker makes one, as it does for users."""
+    if engine_answers():
+        return True
+    say("no engine answers: the role docker installs and starts one")
+    call = ["ansible-playbook", "-i", "inventories/dev", "tests/fixtures/engine.yml"]
+    rc, said = logged("engine", call)
+    if rc or not engine_answers():
+        say(said[-4000:])
+        return False
+    return True
+
+
+def main(names: list[str]) -> int:
+    if unknown := [name for name in names if name not in STAGES]:
+        say(f"no stage {', '.join(unknown)}; there are: {', '.join(STAGES)}")
+        return 2
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    total, lines = Counts(), []
+    for name in names or STAGES:
+        start = time.monotonic()
+        say(f"\n==> {name}")
+        ready = name not in WITH_ENGINE or have_engine()
+        counts = STAGES[name]() if ready else Counts(failed=1)
+        lines.append(f"  {name:<12} {time.monotonic() - start:7.1f} s   {counts}")
+        total += counts
+    say("\n" + "\n".join(lines))
+    say(f" {total} in {time.monotonic() - began:.2f}s ".center(80, "="))
+    return int(total.failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
