@@ -174,12 +174,11 @@ def advance(rollout: Rollout, event: Event) -> Step:
     """The next state, and what to do about it."""
     if rollout.finished:
         return rollout, ()
-    rollout = replace(rollout, now=max(rollout.now, event.at))
-    commands: tuple[Command, ...] = ()
+    now = max(rollout.now, event.at)
     if isinstance(event, Begun):
-        rollout, commands = _begin(rollout)
+        rollout, commands = _begin(replace(rollout, now=now))
     else:
-        rollout = replace(rollout, pending=rollout.pending - {event.command})
+        rollout = replace(rollout, now=now, pending=rollout.pending - {event.command})
         rollout, commands = _learn(rollout, event)
     while True:
         rollout, more = _drive(rollout)
@@ -191,6 +190,8 @@ def advance(rollout: Rollout, event: Event) -> Step:
 def _issue(rollout: Rollout, commands: tuple[Command, ...]) -> Step:
     """Ask for each command once; looks are asked for by the looks before them."""
     fresh = tuple(dict.fromkeys(c for c in commands if isinstance(c, Look) or c not in rollout.issued))
+    if not fresh:
+        return rollout, ()
     lasting = frozenset(c for c in fresh if not isinstance(c, Look))
     return replace(rollout, issued=rollout.issued | lasting, pending=rollout.pending | lasting), fresh
 
