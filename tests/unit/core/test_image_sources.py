@@ -130,7 +130,7 @@ REFUSED = [
     ("no place for a base", {"fixed": {"context": "x", "base": "python"}}, "images.fixed.base", "ARG BASE_IMAGE"),
     ("base without build", {"a": {"ref": "x:1", "base": "python"}}, "images.a.base", "not built"),
     ("no place for a bundle", {"api": {"context": "app", "keep_ca": True}}, "images.api.keep_ca", "ARG KEEP_CA"),
-    ("cycle", {"a": {"recipe": "python", "base": "b"}, "b": {"recipe": "python", "base": "a"}}, "images", "a -> b -> a"),
+    ("cycle", {k: {"recipe": "python", "base": b} for k, b in ("ab", "ba")}, "images", "a -> b -> a"),
 ]  # fmt: skip
 
 
