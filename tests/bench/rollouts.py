@@ -1,0 +1,129 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Cold start and nothing to do, of the lakehouse's shape: the module `rollout` beside Docker Compose."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench import lakehouse
+from tests.bench.figures import Figure
+from tests.fixtures.stacks.web_image import web_image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def timed(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+class Compose:
+    """Docker Compose, at a file of its own."""
+
+    project = "qbench-peer"
+
+    def __init__(self, folder: Path, model: dict[str, Any]) -> None:
+        self._command = subprocess.run(
+            [str(ROOT / "scripts" / "compose-peer")], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        self._file = folder / "compose.json"
+        self._file.write_text(json.dumps(model))
+        self.version = self._run("version", "--short").strip()
+
+    def _run(self, *arguments: str) -> str:
+        call = [self._command, "--project-name", self.project, "--file", str(self._file), *arguments]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"docker compose {' '.join(arguments)}: {done.stderr[-2000:]}")
+        return done.stdout
+
+    def cold(self) -> None:
+        # --wait takes a finished one-shot for a failure where nothing waits for it; here something always does
+        self._run("up", "--detach", "--wait")
+
+    def again(self) -> None:
+        self._run("up", "--detach")
+
+    def down(self) -> None:
+        self._run("down", "--volumes", "--timeout", "1")
+
+
+class Ours:
+    """The module as its own process on the host, with a journal of its own."""
+
+    stack = "qbench-ours"
+
+    def __init__(self, folder: Path, model: dict[str, Any]) -> None:
+        self._model = model
+        self._places = {"state_dir": str(folder / "state"), "config_dir": str(folder / "config")}
+
+    def _run(self, **arguments: Any) -> dict[str, Any]:
+        call = [sys.executable, str(Path(__file__).with_name("module_process.py"))]
+        given = json.dumps({"name": self.stack, **self._places, **arguments})
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{ROOT / 'collections'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        }
+        done = subprocess.run(call, input=given, capture_output=True, text=True, check=False, env=environment)
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            raise RuntimeError(f"rollout said nothing: {done.stdout[-500:]}{done.stderr[-2000:]}") from None
+        if answer.get("failed"):
+            raise RuntimeError(f"rollout failed: {answer['msg']}")
+        return answer
+
+    def cold(self) -> None:
+        self._run(definition=self._model)
+
+    def again(self) -> None:
+        answer = self._run(definition=self._model)
+        if answer["changed"]:
+            raise RuntimeError(f"a second rollout changed something: {answer['plan']}")
+
+    def down(self) -> None:
+        self._run(state="absent", remove_volumes=True)
+
+
+def measure(side: Compose | Ours, colds: int, repeats: int) -> tuple[float, float]:
+    """Medians of cold starts and of runs with nothing to do, in seconds; always cleared away afterwards."""
+    cold, again = [], []
+    for _ in range(colds):
+        try:
+            side.down()
+            cold.append(timed(side.cold))
+            again += [timed(side.again) for _ in range(repeats)]
+        finally:
+            side.down()
+    return statistics.median(cold), statistics.median(again)
+
+
+def rollouts(only: str = "") -> list[Figure]:
+    """`only` is "ours" or "peer" to measure one half."""
+    model = lakehouse.model(web_image())
+    peer_cold = peer_again = our_cold = our_again = None
+    with tempfile.TemporaryDirectory(prefix="quaylock-bench.") as folder:
+        if only != "peer":
+            our_cold, our_again = measure(Ours(Path(folder), model), colds=3, repeats=3)
+        if only != "ours":
+            compose = Compose(Path(folder), model)
+            peer_cold, peer_again = measure(compose, colds=1, repeats=3)
+            print(f"peer: docker compose {compose.version}")
+    return [
+        Figure("16 services from nothing to healthy, beside Compose", our_cold, peer_cold, 0.1),
+        Figure(
+            "16 services from nothing to healthy, beside the critical path", our_cold, lakehouse.critical_path(), 1.5
+        ),
+        Figure("16 services, nothing to do, beside Compose", our_again, peer_again, 0.2),
+    ]
