@@ -49,12 +49,13 @@ def galaxy_answers() -> bool:
 def from_galaxy(site: Path) -> bool:
     """Galaxy may answer and still fail us (a proxy, an outage): then False, and PyPI is asked."""
     galaxy = Path(sys.prefix) / "bin" / "ansible-galaxy"
-    call = [galaxy, "collection", "install", "--server", GALAXY, "-r", ROOT / "requirements.yml", "-p", site, "--upgrade"]
+    wanted = ["-r", ROOT / "requirements.yml", "-p", site]
+    call = [galaxy, "collection", "install", "--upgrade", "--server", GALAXY, *wanted]
     return subprocess.run(call, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def from_pypi(site: Path, names: list[str]) -> None:
-    """pip checks the hash. The wheel wants a newer Python than ours may be, which does not matter: it is unpacked only."""
+    """pip checks the hash. The wheel may want a newer Python than ours: it is only unpacked."""
     with tempfile.TemporaryDirectory(prefix="quaylock-") as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         pip += ["--only-binary", ":all:", "--python-version", "3.13", "--require-hashes"]
