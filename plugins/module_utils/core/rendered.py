@@ -58,10 +58,10 @@ def _service(service: Json, active: Collection[str], routed: bool, context: Cont
     if result.get("volumes"):
         result["volumes"] = [_mount(volume, context) for volume in result["volumes"]]
     build = result.get("build")
-    if isinstance(build, str):
-        result["build"] = _absolute(build, context)
-    elif build:
-        build["context"] = _absolute(build.get("context", "."), context)
+    if isinstance(build, Mapping):
+        result["build"] = {**build, "context": _absolute(plain(build.get("context") or "."), context)}
+    elif build is not None:
+        result["build"] = _absolute(plain(build), context)
     if isinstance(result.get("logging"), dict) and result["logging"].get("options"):
         result["logging"]["options"] = {key: plain(value) for key, value in result["logging"]["options"].items()}
     if result.get("restart") is False:
