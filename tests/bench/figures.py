@@ -51,7 +51,7 @@ def table(figures: Sequence[Figure]) -> str:
             figure.unit,
             cell(figure.ratio, 3),
             f"<= {figure.target:g}" if figure.target is not None else "-",
-            "" if figure.target is None else "reached" if figure.reached else "MISSED",
+            "" if figure.target is None or figure.ratio is None else "reached" if figure.reached else "MISSED",
         )
         for figure in figures
     ]
