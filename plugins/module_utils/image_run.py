@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
-from .adapters.images import Images, SourceError, tool_path
+from .adapters.images import Images, SourceError, no_bundle, tool_path
 from .core import image_sources as sources
 from .core.image_sources import Attempt, Pack, Wanted
 from .core.model import Image, Json
@@ -70,7 +70,8 @@ class Run:
         self._settings = settings
         self._lock = threading.Lock()
         self._say = self._one_at_a_time(say)
-        self._ca = _hash(settings.ca_bundle)
+        # a bundle that does not stay in an image is none of its identity, and need not be there when nothing is built
+        self._ca = _hash(settings.ca_bundle) if any(entry.keep_ca for entry in wanted.values()) else ""
         self.outcome = Outcome(tried={key: [] for key in wanted})
         images.known_gone(settings.unanswered)
 
@@ -271,6 +272,4 @@ def _hash(path: str) -> str:
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
     except OSError as error:
-        raise PortError(
-            f'CA bundle {path}: {error.strerror} (images_ca_bundle names a file on the Docker host, "" for none)'
-        ) from error
+        raise no_bundle(path, error) from error

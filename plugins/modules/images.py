@@ -102,6 +102,7 @@ attributes:
     description: The images' identities before and after.
   action:
     support: full
+    description: The action plugin reads recipes, contexts and archives on the controller and sends what is lacking.
 """
 
 EXAMPLES = r"""

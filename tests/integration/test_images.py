@@ -301,8 +301,10 @@ def test_a_ca_bundle_serves_the_build_and_stays_out_of_the_image(
     look = ["sh", "-c", "cat /told; ls /context 2>/dev/null || true"]
     assert client.containers.run(image.ref, look, remove=True) == b"CERTIFICATES OF THE PROXY"
     assert have(client, wanted).changed is False, "a bundle that does not stay is no other image"
-    with pytest.raises(PortError, match="CA bundle"):
-        have(client, wanted, ca_bundle=str(tmp_path / "nowhere.pem"))
+    nowhere = {"ca_bundle": str(tmp_path / "nowhere.pem")}
+    assert not have(client, wanted, **nowhere).failed, "nothing was built, so nobody missed it"
+    (folder / "note").write_text("changed")
+    assert "nowhere.pem: No such file" in told(have(client, wanted, **nowhere), "app")
 
 
 def test_an_archive_is_loaded_once(client: Any, hub: str, tmp_path: Path) -> None:

@@ -286,10 +286,23 @@ def _packed(context: str, dockerfile: str, ca_bundle: str) -> Iterator[tuple[Bin
                 with open(path, "rb") as file:
                     yield file, False, pack.args
                 return
-            with open(ca_bundle, "rb") as bundle, build_contexts.with_file(path, CA_FILE, bundle.read()) as file:
+            with build_contexts.with_file(path, CA_FILE, _bundle(ca_bundle)) as file:
                 yield file, True, pack.args
         except (KeyError, tarfile.TarError) as error:
             raise PortError(f"build context {context}: {dockerfile}: {error}") from error
+
+
+def _bundle(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise no_bundle(path, error) from error
+
+
+def no_bundle(path: str, error: OSError) -> PortError:
+    why = f"{path}: {error.strerror}; images_ca_bundle names a file on the Docker host, or is empty"
+    return PortError(f"CA bundle: {why}")
 
 
 def tool_path() -> str:
