@@ -167,8 +167,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 
 try:
-    import docker
-    from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.images import Images
+    from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.images import Images, connected
     from ansible_collections.quaylock.stacks.plugins.module_utils.image_run import Outcome, Run, Settings
 
     SDK_FAULT = ""
@@ -283,10 +282,7 @@ def main() -> None:
 def have(
     module: AnsibleModule, params: Mapping[str, Any], wanted: Mapping[str, image_sources.Wanted]
 ) -> dict[str, Any]:
-    try:
-        client = docker.DockerClient(base_url=params["docker_host"], version="auto", timeout=60)
-    except docker.errors.DockerException as error:
-        raise PortError(f"the engine at {params['docker_host']} does not answer: {error}") from error
+    client = connected(params["docker_host"])
     lock = read_lock(params["lock"]) if params["lock"] else {}
     said: list[str] = []
     settings = Settings(

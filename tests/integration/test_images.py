@@ -98,9 +98,9 @@ def hub(client: Any, recipes: dict[str, str]) -> Iterator[str]:
     yield HUB
     container.remove(force=True)
     for image in client.images.list():
-        for tag in image.tags:
-            if tag.startswith((HUB, "qimg-")):
-                client.images.remove(tag, force=True)
+        # an image that lost its tag is still known by the registry's digest
+        if any(name.startswith((HUB, "qimg-")) for name in [*image.tags, *(image.attrs["RepoDigests"] or [])]):
+            client.images.remove(image.id, force=True)
 
 
 def small(client: Any, ref: str, content: str) -> str:

@@ -49,6 +49,14 @@ class SourceError(PortError):
         super().__init__(message)
 
 
+def connected(address: str) -> docker.DockerClient:
+    """The SDK's client of the engine at an address, with the newest API that both know. Raises PortError."""
+    try:
+        return docker.DockerClient(base_url=address, version="auto", timeout=60)
+    except docker.errors.DockerException as error:
+        raise PortError(f"the engine at {address} does not answer: {error}") from error
+
+
 class Images:
     """The images of one engine.
 
