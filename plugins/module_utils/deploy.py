@@ -178,10 +178,24 @@ def recover(host: Host, name: str, journal: SqliteJournal) -> tuple[Rollout, str
     if found is None:
         return None
     left, model = found
+    _settle(host, left.rollout, journal)
     stays = Model(**model).read(name) if left.committed else serving_stack(name, journal) or Stack(name, ())
     state = run(host, recovery(left.rollout, stays, left, observe(host, stays)))
     done = "finished" if left.committed else "undone"
     return state, done if state.outcome is Outcome.RECOVERED else f"could not be {done} completely"
+
+
+def _settle(host: Host, rollout: str, journal: SqliteJournal) -> None:
+    """A stop goes on in the engine after who asked was killed; what is on its way out must not count as running."""
+    asked: dict[str, float] = {}
+    for entry in journal.events(rollout):
+        if entry.details.get("do") == "Stop":
+            asked.pop(entry.details["name"], None)
+            if entry.what == "do":
+                asked[entry.details["name"]] = entry.details["grace"]
+    for name, grace in asked.items():
+        host.engine.stop(name, grace)
+        journal.log(rollout, host.clock.now(), "done", {"do": "Stop", "name": name})
 
 
 def begin(request: Request, model: Model, journal: SqliteJournal, kind: str = "deploy") -> str:

@@ -110,8 +110,10 @@ def locked(folder: str, stack: str, who: str, wait: float) -> Iterator[Callable[
 def taken(folder: str, stack: str) -> bool:
     """Whether somebody deploys this stack right now."""
     try:
-        with (Path(folder) / f"{stack}.lock").open("a+", encoding="utf-8") as lock:
+        with (Path(folder) / f"{stack}.lock").open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
     except BlockingIOError:
         return True
     return False
