@@ -1,0 +1,152 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Stacks on the engine of this machine, each with a name, a state and a configuration folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.journal import Entry, SqliteJournal
+from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
+
+docker = pytest.importorskip("docker")
+
+ROOT = Path(__file__).parents[2]
+WEB = "local/q-web:dev"
+CHECK = {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "5s", "retries": 3}
+
+
+def web(*, monitor: str = "0.5s", gate: Mapping[str, Any] | None = None, **about: Any) -> dict[str, Any]:
+    """A service of the test application: health check with prod's interval, and a short time to be watched."""
+    update = {"monitor": monitor, **about.pop("update", {})}
+    made: dict[str, Any] = {
+        "image": WEB,
+        "healthcheck": CHECK,
+        "stop_grace_period": "2s",
+        "x-quaylock": {"gate": {"deadline": "12s", **(gate or {})}},
+        **about,
+    }
+    made["deploy"] = {**about.get("deploy", {}), "update_config": update}
+    return made
+
+
+def one_shot(**environment: str) -> dict[str, Any]:
+    return {"image": WEB, "command": ["oneshot"], "environment": environment, "x-quaylock": {"one_shot": True}}
+
+
+@dataclass
+class Harbour:
+    """One stack under test: what is asked for and what the engine then shows."""
+
+    name: str
+    folder: Path
+    client: Any
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def request(self, services: Mapping[str, Any], **about: Any) -> deploy.Request:
+        top = {key: about.pop(key) for key in ("networks", "volumes", "secrets", "configs") if key in about}
+        contents = {key.removesuffix("_content"): about.pop(key) for key in list(about) if key.endswith("_content")}
+        return deploy.Request(
+            name=self.name,
+            definition={"services": dict(services), **top},
+            state_dir=str(self.folder / "state"),
+            config_dir=str(self.folder / "etc"),
+            **{"who": "tester", **self.about, **contents, **about},
+        )
+
+    def deploy(self, services: Mapping[str, Any], **about: Any) -> dict[str, Any]:
+        return deploy.deploy(self.request(services, **about))
+
+    def deployed(self, services: Mapping[str, Any], **about: Any) -> dict[str, Any]:
+        """Deploy, and it has to go well."""
+        answer = self.deploy(services, **about)
+        assert answer["outcome"] == "deployed", json.dumps(answer, indent=2)
+        return answer
+
+    def remove(self, volumes: bool = False, dry: bool = False) -> dict[str, Any]:
+        return deploy.remove(self.request({}), volumes, dry)
+
+    @property
+    def journal(self) -> SqliteJournal:
+        return SqliteJournal(str(self.folder / "state/journal.sqlite"))
+
+    def events(self, rollout: str) -> list[Entry]:
+        return self.journal.events(rollout)
+
+    def containers(self, service: str = "") -> dict[str, Any]:
+        """Name -> inspect body, of everything that carries the stack's project label."""
+        wanted = [f"com.docker.compose.project={self.name}"]
+        if service:
+            wanted.append(f"com.docker.compose.service={service}")
+        found = self.client.api.containers(all=True, filters={"label": wanted})
+        bodies = []
+        for entry in found:
+            # the engine may still be busy with what a killed process asked for
+            with contextlib.suppress(docker.errors.NotFound):
+                bodies.append(self.client.api.inspect_container(entry["Id"]))
+        return {body["Name"].lstrip("/"): body for body in sorted(bodies, key=lambda b: str(b["Name"]))}
+
+    def identities(self, service: str = "") -> dict[str, tuple[str, str]]:
+        """Name -> (id, when it was started): the same only where nobody touched the container."""
+        return {n: (b["Id"], b["State"]["StartedAt"]) for n, b in self.containers(service).items()}
+
+    def running(self, service: str = "") -> list[str]:
+        return [name for name, body in self.containers(service).items() if body["State"]["Running"]]
+
+    def clear(self) -> None:
+        for body in self.containers().values():
+            self.client.api.remove_container(body["Id"], force=True, v=True)
+        for network in self.client.networks.list(filters={"label": f"com.docker.compose.project={self.name}"}):
+            network.remove()
+        for volume in self.client.volumes.list(filters={"label": f"com.docker.compose.project={self.name}"}):
+            volume.remove(force=True)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    made = docker.from_env()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def web_built() -> str:
+    return web_image(WEB)
+
+
+@pytest.fixture
+def harbours(client: Any, web_built: str, tmp_path: Path) -> Iterator[Callable[..., Harbour]]:
+    """Makes stacks, and takes what is left of them away."""
+    made: list[Harbour] = []
+
+    def make(folder: Path = tmp_path, **about: Any) -> Harbour:
+        harbour = Harbour(f"qr-{secrets.token_hex(3)}", folder, client, about)
+        made.append(harbour)
+        return harbour
+
+    yield make
+    for harbour in made:
+        harbour.clear()
+
+
+@pytest.fixture
+def harbour(harbours: Callable[..., Harbour]) -> Harbour:
+    return harbours()
+
+
+@pytest.fixture(scope="session")
+def docker_compose() -> str:
+    """The Compose that we compare with."""
+    done = subprocess.run([str(ROOT / "scripts/compose-peer")], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"no docker-compose to compare with: {done.stderr}")
+    return done.stdout.strip()
