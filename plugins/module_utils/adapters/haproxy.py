@@ -48,6 +48,8 @@ REQUESTS = 5
 """confirm a route, once its servers are ready"""
 CANARY_REQUESTS = 2
 """confirm each new server, before it is"""
+TCP = 3.0
+"""seconds until a TCP connection through the proxy has to be established"""
 ANSWER = 10.0
 """seconds for one of those requests"""
 SOCKET = 5.0
@@ -364,29 +366,23 @@ class HAProxy:
                 _expect(route, answer)
 
     def _confirm_tcp(self, table: Table, pool: str, route: Route, servers: Mapping[str, str]) -> None:
-        """Connections through the entrypoint are counted at the servers, and none of them failed."""
-
-        def counted() -> tuple[int, int]:
-            counts = [c for c in language.stat(self._admin("show stat")) if c.pool == pool and c.name in servers]
-            return sum(c.total for c in counts), sum(c.failed for c in counts)
-
-        total, failed = counted()
+        """Connections through the entrypoint are established, by HAProxy's own word, to the servers and nobody else."""
         entrypoint = self._door(table, route)
         with contextlib.ExitStack() as opened:
-            for _ in range(REQUESTS):
-                opened.enter_context(self._connect(table, entrypoint, route))
-            until = time.monotonic() + 3.0
+            lines = [opened.enter_context(self._connect(table, entrypoint, route)) for _ in range(REQUESTS)]
+            sources = {line.getsockname()[1] for line in lines}
+            until = time.monotonic() + TCP
             while True:
-                total_now, failed_now = counted()
-                if failed_now > failed:
-                    raise UnconfirmedError(f"tcp {route.entrypoint}: {failed_now - failed} connections were refused")
-                if total_now - total >= REQUESTS:
+                found = [
+                    s for s in language.sessions(self._admin("show sess")) if s.source in sources and s.pool == pool
+                ]
+                if sum(s.established and s.server in servers for s in found) == REQUESTS:
                     return
                 if time.monotonic() > until:
+                    seen = ", ".join(sorted({s.server or "nobody" for s in found})) or "nobody"
                     raise UnconfirmedError(
-                        f"tcp {route.entrypoint}: {total_now - total} of {REQUESTS} connections reached "
-                        + ", ".join(sorted(servers)),
-                        transient=True,
+                        f"tcp {route.entrypoint}: {sum(s.established for s in found)} of {REQUESTS} connections "
+                        f"were established to {', '.join(sorted(servers))} within {TCP:.0f} s (tried: {seen})"
                     )
                 time.sleep(LOOK)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -404,6 +405,30 @@ def stat(answer: str) -> tuple[Count, ...]:
             )
         )
     return tuple(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One line of `show sess`. `source` is the client's port."""
+
+    source: int
+    pool: str
+    server: str
+    established: bool
+
+
+_SESSION = re.compile(r" src=\S*:(\d+) .* be=(\S+) srv=(\S+) .* scb=\[(\d+),")
+_ESTABLISHED = 8
+"""of HAProxy's stream connector states; 5 is connecting"""
+
+
+def sessions(answer: str) -> tuple[Session, ...]:
+    """`show sess`."""
+    return tuple(
+        Session(int(found[1]), found[2], found[3] if found[3] != "<none>" else "", int(found[4]) == _ESTABLISHED)
+        for found in map(_SESSION.search, answer.splitlines())
+        if found
+    )
 
 
 def old_workers(answer: str) -> tuple[int, ...]:
