@@ -38,7 +38,7 @@ def variables(environment: str, **given: Any) -> dict[str, Any]:
         **loaded(inventory / "all" / "main.yml"),
         **loaded(inventory / "calminer" / "main.yml"),
         **loaded(ROLE / "vars" / "main.yml"),
-        "_calminer_app": str(ROLE / "files" / "app"),
+        "_calminer_role": str(ROLE),
         "vault_calminer_db_password": PASSWORD,
         "images_resolved": {"calminer": {"ref": "quaylock.local/calminer:1"}, "postgres": {"ref": "postgres:16.11"}},
         **given,
