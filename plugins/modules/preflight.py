@@ -56,7 +56,9 @@ options:
         type: str
         default: ""
   entrypoints:
-    description: Entrypoints of the proxy by name, each with C(port) and C(address). Their ports have to be free too.
+    description:
+      - Entrypoints of the proxy by name, each with C(port), and optionally C(address) and C(redirect).
+      - Their ports have to be free too.
     type: dict
     default: {}
   engine_minimum:
@@ -124,8 +126,8 @@ def name_of(container: Mapping[str, Any]) -> str:
 
 
 def ours(container: Mapping[str, Any]) -> bool:
-    """Whatever carries a label of ours was put there by us, and will be looked at by the rollout."""
-    return any(label.startswith("quaylock.") for label in container.get("Labels") or {})
+    """What a rollout put there is looked at by the next rollout."""
+    return "quaylock.rollout" in (container.get("Labels") or {})
 
 
 def port_findings(wanted: list[dict[str, Any]], socket: str) -> Iterator[str]:
@@ -181,12 +183,14 @@ def findings(params: Mapping[str, Any]) -> Iterator[str]:
         )
     doors = [
         {
-            "port": int(door["port"]),
+            "port": int(door[key]),
             "address": door.get("address", "0.0.0.0"),
             "protocol": "tcp",
-            "purpose": f"the entrypoint {name}",
+            "purpose": f"the entrypoint {name}" + (", redirect" if key == "redirect" else ""),
         }
         for name, door in params["entrypoints"].items()
+        for key in ("port", "redirect")
+        if door.get(key)
     ]
     yield from port_findings([*params["ports"], *doors], params["socket"])
     yield from params["findings"]

@@ -66,7 +66,8 @@ def taken():
 
 CONTAINERS = [
     # labels                              said
-    ({"quaylock.ingress": "haproxy"}, []),
+    ({"quaylock.rollout": "r-1"}, []),
+    ({"quaylock.recipe": "haproxy"}, ["is taken by container other-web-1 (web:1): stop it"]),  # the image's label
     ({"com.docker.compose.project": "other"}, ["is taken by container other-web-1 (web:1): stop it"]),
     ({}, ["is taken by container other-web-1 (web:1): stop it"]),
 ]
@@ -88,3 +89,8 @@ def test_a_port_that_a_process_holds_is_named_with_the_process(taken):
 
 def test_the_same_port_on_another_address_is_free(taken):
     assert list(preflight.findings({**GOOD, "entrypoints": {"http": {"port": taken, "address": "192.0.2.1"}}})) == []
+
+
+def test_the_port_that_redirects_is_looked_at_as_well(taken):
+    (found,) = preflight.findings({**GOOD, "entrypoints": {"web": {"port": 1, "redirect": taken}}})
+    assert "wanted for the entrypoint web, redirect," in found
