@@ -23,6 +23,7 @@ from .core.rollout import Outcome, Rollout, advance, milestone, recovery, teardo
 from .journal import SqliteJournal
 from .perform import Host, observe, rendered, rendered_path, withdraw
 from .ports import Ingress, PortError
+from .proxy import ProxyContainer
 from .runner import run
 
 TO_BE_FETCHED = ""
@@ -111,19 +112,6 @@ def stack_of(request: Request) -> tuple[Stack, Model]:
     return model.read(request.name), model
 
 
-class _ProxyContainer:
-    """The proxy's container, for what its sockets do not offer."""
-
-    def __init__(self, engine: docker_engine.DockerEngine, name: str) -> None:
-        self._engine, self._name = engine, name
-
-    def exec(self, command: Any) -> tuple[int, str]:
-        return self._engine.exec(self._name, list(command))
-
-    def signal(self, name: str) -> None:
-        self._engine.signal(self._name, name)
-
-
 def open_host(request: Request, stack: Stack | None = None) -> tuple[Host, SqliteJournal]:
     """The real adapters of this host."""
     engine = docker_engine.DockerEngine(docker_engine.connect(request.docker_host))
@@ -131,7 +119,7 @@ def open_host(request: Request, stack: Stack | None = None) -> tuple[Host, Sqlit
     ingress: Ingress | None = None
     network = ""
     if request.ingress is not None:
-        ingress = HAProxy(request.ingress.folder, _ProxyContainer(engine, request.ingress.container))
+        ingress = HAProxy(request.ingress.folder, ProxyContainer(engine, request.ingress.container))
         network = request.ingress.network
     given = {"secret": request.secrets, "config": request.configs}
     contents = {f.host_path: given[f.kind][f.key] for f in stack.files if not f.external} if stack else {}

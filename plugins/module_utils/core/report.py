@@ -88,10 +88,11 @@ def failure_text(rollout: Rollout, serving: str, again: str) -> str:
     subject = f"{first.service} " if first.service != rollout.stack.name else ""
     lines = [f"{rollout.stack.name}: rollout {rollout.id} {ended}: {subject}{_gerund(first)}"]
     for failure in rollout.failures:
-        if failure.replica:
+        asked = _gated(failure)
+        if asked:
             lines.append(f"  replica {failure.replica} {failure.reason}")
         if failure.said:
-            lines.append(f"  probe   {_indented(failure.said)}")
+            lines.append(f"  {'probe  ' if asked else 'error  '} {_indented(failure.said)}")
         if failure.logs:
             lines.append(f"  logs    {_indented(failure.logs)}")
     lines += [f"  note    {note}" for note in rollout.notes]
@@ -102,10 +103,13 @@ def failure_text(rollout: Rollout, serving: str, again: str) -> str:
     return "\n".join(lines)
 
 
+def _gated(failure: Failure) -> bool:
+    """Whether the gate failed it, and not a step on the way to the gate."""
+    return bool(failure.replica) and not failure.reason.startswith(("its ", "the "))
+
+
 def _gerund(failure: Failure) -> str:
-    if failure.replica and not failure.reason.startswith(("its ", "the ", "a ")):
-        return "did not pass its gate"
-    return f"failed: {failure.reason}"
+    return "did not pass its gate" if _gated(failure) else f"failed, {failure.reason}"
 
 
 def _indented(text: str) -> str:
