@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import haproxy
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.haproxy import HAProxy
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Route
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint, Settings
@@ -628,6 +629,59 @@ def test_tls_is_used_once_a_certificate_is_there(proxy: Proxy, replicas: Replica
         proxy.ingress.forget("shop", "web", "web-2")
         replicas.term("web-2")
     assert load.report.failed == 0, load.report
+
+
+class KilledError(BaseException):
+    """Nobody catches it: what comes after did not happen, as after SIGKILL."""
+
+
+def test_a_switch_that_is_killed_anywhere_is_taken_up_by_the_next(
+    proxy: Proxy, replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dies before its nth word to HAProxy or write to the disk, for every n; then another driver goes on."""
+    old, new = ({name: replicas.start(name, name)} for name in ("web-1", "web-2"))
+    other = replace(WEB, host="other.example.org")
+    proxy.ingress.route("shop", "web", [WEB], old)
+    talk, write = haproxy._talk, HAProxy._put
+    left = -1
+
+    def count(*given: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KilledError
+        return talk(*given)
+
+    def put(self: HAProxy, *given: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KilledError
+        write(self, *given)
+
+    monkeypatch.setattr(haproxy, "_talk", count)
+    monkeypatch.setattr(HAProxy, "_put", put)
+    kills = 0
+    with under(proxy.load(seconds=300, mix={"keepalive": 2, "fresh": 2, "post": 1, "idle": 4}, pause=0.01)) as load:
+        for routes in ([WEB], [WEB, other]):
+            for number in range(1, 200):
+                left = number
+                try:
+                    proxy.ingress.route("shop", "web", routes, new)
+                except KilledError:
+                    kills += 1
+                survived, left = left > 0, -1
+                # the rollout's recovery routes back to what served, and forgets what did not
+                proxy.ingress.route("shop", "web", [WEB], old)
+                proxy.ingress.drain("shop", "web", "web-2", 5)
+                proxy.ingress.forget("shop", "web", "web-2")
+                assert servers(proxy) == {"web-1": "ready"}
+                assert proxy.ingress.routed("shop") == {"web": {"web-1"}}
+                if survived:
+                    break
+    print(f"{kills} kills:", load.report)
+    assert kills > 20
+    assert load.report.failed == 0, f"{load.report}\n{proxy.said}"
 
 
 class Headers(http.server.BaseHTTPRequestHandler):

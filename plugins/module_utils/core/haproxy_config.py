@@ -153,13 +153,13 @@ def _defaults(settings: Settings) -> list[str]:
 def _health(settings: Settings) -> list[str]:
     return [
         "frontend quaylock_health",
-        f"    bind 127.0.0.1:{settings.health_port}",
+        f"    bind {settings.listen}:{settings.health_port}",
         '    http-request return status 200 content-type "text/plain; charset=utf-8" string "ok\\n"',
     ]
 
 
 def _logged(settings: Settings, kind: str) -> list[str]:
-    if settings.access_log == "off":
+    if settings.access_log == "none":
         return []
     return ["    log global", f"    option {kind}"] + (
         ["    option dontlog-normal"] if settings.access_log == "errors" else []

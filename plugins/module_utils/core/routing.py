@@ -74,6 +74,7 @@ class Settings:
 
     `address` is where the proxy is asked for a confirmation; `token` makes a request a confirmation (a secret).
     `conf` and `run` are the proxy's own view of the two folders. `certificates` are "file name:fingerprint".
+    `health_port` answers 200 to whoever asks whether the proxy works. `access_log`: all, errors or none.
     """
 
     entrypoints: tuple[Entrypoint, ...] = ()
