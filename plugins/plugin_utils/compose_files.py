@@ -35,11 +35,14 @@ def load(
     variables: Mapping[str, Any],
     profiles: Collection[str] = (),
     folder: str = "",
+    secrets: Collection[str] = (),
+    configs: Collection[str] = (),
 ) -> Loaded:
     """Read, interpolate and merge the files; a mapping counts as a file that was parsed already.
 
     Relative paths start from `folder`, which is the first file's unless given; its `.env` adds variables that are not
-    in `variables`. What is missing in a service whose profiles are off is not asked for. Raises Invalid.
+    in `variables`. What is missing in a service whose profiles are off is not asked for, nor are the contents of the
+    `secrets` and `configs` that somebody else hands over. Raises Invalid with all findings.
     """
     first = next((path for path in paths if isinstance(path, str)), "")
     reading = _Reading(Path(folder or Path(first).parent), dict(variables))
@@ -55,14 +58,16 @@ def load(
     active = [name for name, service in services.items() if _is_active(service, profiles)]
     for name in active:
         reading.complete(name, services[name])
-    secrets = reading.contents(definition, "secret", [services[name] for name in active])
-    configs = reading.contents(definition, "config", [services[name] for name in active])
+    using = [services[name] for name in active]
+    found = {
+        what: reading.contents(definition, what, using, own) for what, own in (("secret", secrets), ("config", configs))
+    }
     findings = [
         finding for owner, finding in reading.findings if owner is None or owner in active or owner not in services
     ]
     if findings:
         raise Invalid(tuple(dict.fromkeys(findings)))
-    return Loaded(definition, secrets, configs, tuple(dict.fromkeys(reading.files)))
+    return Loaded(definition, found["secret"], found["config"], tuple(dict.fromkeys(reading.files)))
 
 
 @dataclass(slots=True)
@@ -305,8 +310,10 @@ class _Reading:
             value = {key: self.variables.get(key) if entry is None else entry for key, entry in value.items()}
         return value
 
-    def contents(self, definition: dict[str, Any], what: str, services: Sequence[Any]) -> dict[str, bytes]:
-        """Contents of the secrets or configs that active services use, taken out of the definition."""
+    def contents(
+        self, definition: dict[str, Any], what: str, services: Sequence[Any], own: Collection[str]
+    ) -> dict[str, bytes]:
+        """Contents of the secrets or configs that active services use, taken out of the definition. `own` are there."""
         section = definition.get(f"{what}s")
         if not isinstance(section, dict):
             return {}
@@ -314,9 +321,10 @@ class _Reading:
         result: dict[str, bytes] = {}
         for key, entry in section.items():
             if key in used and isinstance(entry, Mapping):
-                content = self._content(entry, f"{what}s.{key}", what)
+                content = None if key in own else self._content(entry, f"{what}s.{key}", what)
                 if content is not None:
                     result[key] = content
+                if content is not None or key in own:
                     section[key] = {k: v for k, v in entry.items() if k not in ("file", "environment", "content")}
         return result
 

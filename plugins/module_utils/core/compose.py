@@ -55,6 +55,7 @@ _SERVICE = {
     "links": "services on one network find each other by name; give networks.<name>.aliases",
     "mac_address": "two generations of a service run side by side; leave it out",
     "models": _TOP["models"],
+    "platform": f"{_LATER}: images are of the host's own platform; leave it out",
     "post_start": f"{_LATER}: use a service with x-quaylock.one_shot",
     "pre_start": f"{_LATER}: use a service with x-quaylock.one_shot",
     "pre_stop": f"{_LATER}: use stop_signal and stop_grace_period",
@@ -77,7 +78,7 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
     root = Node(definition, "", findings)
     if not _NAME.fullmatch(name):
         findings.append(Finding("name", f"{name!r} is not a stack's name", "lower case letters, digits, - and _"))
-    root.at("version").text()
+    root.at("version").text(loose=True)
     root.at("name").text()
     scope = Scope(
         name,
@@ -225,7 +226,6 @@ def _service(
         container_name=made.container_name,
         grace=made.grace,
         routes=routes,
-        platform=made.platform,
         published=tuple(sorted({(port.host_ip, port.fixed, port.protocol) for port in made.ports if port.fixed})),
         binds=tuple(dict.fromkeys(made.mounts.needed)),
     )
@@ -301,8 +301,8 @@ def _update(node: Node) -> tuple[Order | None, float]:
 
 
 def _only(node: Node, key: str, word: str, fix: str) -> None:
-    if node.has(key) and node.at(key).text(word) != word:
-        node.at(key).refuse(f"{node.at(key).text()!r} is {_LATER}", fix)
+    if node.has(key) and node.at(key).text(word, loose=True) != word:
+        node.at(key).refuse(f"{node.at(key).text(loose=True)!r} is {_LATER}", fix)
 
 
 def _one_shot(node: Node, completed_for: str | None) -> bool:
@@ -348,7 +348,7 @@ def _spec(made: Container, scope: Scope) -> str:
     """Names what a replica is made from. Files count by the fingerprints in their paths."""
     networks = {key: scope.networks[key].name for key in made.networks if key in scope.networks}
     modes = sorted((file.host_path, file.mode) for file in made.mounts.files)
-    whole = [made.body, networks, modes, made.platform, made.container_name]
+    whole = [made.body, networks, modes, made.container_name]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 

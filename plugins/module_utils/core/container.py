@@ -16,7 +16,7 @@ from typing import Any
 
 from .durations import nanoseconds
 from .mounts import Mounts, mounts
-from .nodes import Node, plain
+from .nodes import Node
 from .published import Port, exposed, ports
 from .resources import resources, ulimits
 from .scope import Scope
@@ -40,7 +40,6 @@ class Container:
     ports: tuple[Port, ...]
     alone: tuple[str, ...]
     grace: float
-    platform: str
     container_name: str
 
 
@@ -83,7 +82,6 @@ def container(service: Node, scope: Scope, routed: bool) -> Container:
         published,
         _alone(published, name, mode, static),
         grace,
-        service.at("platform").text(),
         name,
     )
 
@@ -200,12 +198,12 @@ _LISTS = (
     ("cap_drop", "CapDrop", False),
     ("device_cgroup_rules", "DeviceCgroupRules", False),
     ("dns", "Dns", True),
-    ("dns_opt", "DnsOptions", True),
+    ("dns_opt", "DnsOptions", False),
     ("dns_search", "DnsSearch", True),
     ("group_add", "GroupAdd", False),
     ("security_opt", "SecurityOpt", False),
 )
-_PAIRS = (("annotations", "Annotations"), ("storage_opt", "StorageOpt"), ("sysctls", "Sysctls"))
+_PAIRS = (("annotations", "Annotations"), ("sysctls", "Sysctls"))
 _WORDS = (
     ("cgroup", "CgroupnsMode", ("host", "private")),
     ("ipc", "IpcMode", ("host", "private", "shareable", "none")),
@@ -228,7 +226,7 @@ def _host(service: Node) -> dict[str, Any]:
         host["Init"] = service.at("init").flag()
     for key, field, single in _LISTS:
         if service.at(key).given:
-            host[field] = service.at(key).texts(single)
+            host[field] = service.at(key).texts(single, loose=key == "group_add")
     for key, field in _PAIRS:
         if service.at(key).given:
             host[field] = {name: value or "" for name, value in service.at(key).pairs().items()}
@@ -239,6 +237,8 @@ def _host(service: Node) -> dict[str, Any]:
                 node.refuse(f"{node.text()!r} is not supported", _OTHERS_NAMESPACE)
             else:
                 host[field] = node.one_of(words, words[0])
+    if service.at("storage_opt").given:
+        host["StorageOpt"] = service.at("storage_opt").table()
     if service.at("shm_size").given:
         host["ShmSize"] = service.at("shm_size").size()
     if service.at("ulimits").given:
@@ -247,7 +247,7 @@ def _host(service: Node) -> dict[str, Any]:
         host["ExtraHosts"] = _extra_hosts(service.at("extra_hosts"))
     if service.at("logging").given:
         logging = service.at("logging")
-        options = {name: value or "" for name, value in logging.at("options").pairs().items()}
+        options = logging.at("options").table()
         # an empty type is the daemon's default driver
         host["LogConfig"] = {"Type": logging.at("driver").text(), "Config": options}
         logging.close()
@@ -343,11 +343,7 @@ def _endpoints(service: Node, scope: Scope, routed: bool, mode: str) -> tuple[di
         return {}, []
     node = service.at("networks")
     if isinstance(node.value, (list, tuple)):
-        wanted = {
-            plain(entry.value): (entry, Node(None, entry.path, node.findings))
-            for entry in node.entries()
-            if entry.text()
-        }
+        wanted = {entry.text(): (entry, Node(None, entry.path, node.findings)) for entry in node.entries()}
     else:
         wanted = {key: (entry, entry) for key, entry in node.items()}
     wanted = wanted or {"default": (node, Node(None, node.path, node.findings))}
@@ -372,9 +368,9 @@ def _endpoints(service: Node, scope: Scope, routed: bool, mode: str) -> tuple[di
             addresses["LinkLocalIPs"] = settings.at("link_local_ips").texts()
         if addresses:
             endpoint["IPAMConfig"] = addresses
-        options = settings.at("driver_opts").pairs()
+        options = settings.at("driver_opts").table()
         if options:
-            endpoint["DriverOpts"] = {name: value or "" for name, value in options.items()}
+            endpoint["DriverOpts"] = options
         found.append((-settings.at("priority").number(), key, endpoint))
         newer = "it needs a newer engine than 20.10; leave it out"
         settings.close({"gw_priority": newer, "interface_name": newer, "mac_address": newer})

@@ -176,8 +176,6 @@ class Service:
     container_name: str = ""
     grace: float = 10.0
     routes: tuple[Route, ...] = ()
-    platform: str = ""
-    """os/arch[/variant] for pull, build and create, where the API takes it beside the body; "" = the host's own"""
     published: tuple[tuple[str, int, str], ...] = ()
     """(host ip or "", host port, "tcp"|"udp") of every fixed published port"""
     binds: tuple[str, ...] = ()

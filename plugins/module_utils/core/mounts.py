@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .model import Finding, MountedFile
-from .nodes import Node, plain
+from .nodes import Node
 from .scope import Scope, host_path
 
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -48,7 +48,7 @@ def mounts(service: Node, scope: Scope) -> Mounts:
     for entry in service.at("volumes").entries():
         if isinstance(entry.value, Mapping):
             _long(entry, scope, result)
-        elif entry.text():
+        else:
             _short(entry, scope, result)
     for entry in _listed(service.at("tmpfs")):
         target, _colon, options = entry.text().partition(":")
@@ -66,7 +66,7 @@ def _listed(node: Node) -> list[Node]:
 
 
 def _short(entry: Node, scope: Scope, result: Mounts) -> None:
-    parts = plain(entry.value).split(":")
+    parts = entry.text().split(":")
     if len(parts) > 3 or not all(parts):
         entry.refuse(f"{entry.value!r} is not a volume", "write source:target, source:target:ro, or just the target")
         return

@@ -117,13 +117,17 @@ class Node:
         if not isinstance(self.value, (list, tuple)):
             self.refuse(f"must be a list, not {kind(self.value)}")
             return []
-        return [Node(value, f"{self.path}[{index}]", self.findings) for index, value in enumerate(self.value)]
+        entries = [Node(value, f"{self.path}[{index}]", self.findings) for index, value in enumerate(self.value)]
+        for entry in entries:
+            if not entry.given:
+                entry.refuse("is empty", "write something, or drop the entry")
+        return [entry for entry in entries if entry.given]
 
-    def texts(self, single: bool = False) -> list[str]:
-        """A list of texts; `single` lets one text stand for a list of one."""
+    def texts(self, single: bool = False, loose: bool = False) -> list[str]:
+        """A list of texts; `single` lets one text stand for a list of one, `loose` is as in `text`."""
         if single and self.value is not None and not isinstance(self.value, (list, tuple, Mapping)):
-            return [self.text()]
-        return [entry.text() for entry in self.entries()]
+            return [self.text(loose=loose)]
+        return [entry.text(loose=loose) for entry in self.entries()]
 
     def pairs(self, blank: str | None = "") -> dict[str, str | None]:
         """A mapping, or a list of KEY=VALUE, as a mapping. `blank` is the value of a key that has none."""
@@ -136,17 +140,24 @@ class Node:
                 result[key] = text if equals else blank
         elif self.value is not None:
             for name, entry in self.items():
-                result[name] = entry.text() if entry.given else blank
+                result[name] = entry.text(loose=True) if entry.given else blank
         return result
+
+    def table(self) -> dict[str, str]:
+        """A mapping of texts, which Compose does not take as a list."""
+        return {name: entry.text(loose=True) for name, entry in self.items()}
 
     # -- scalars -------------------------------------------------------------
 
-    def text(self, default: str = "") -> str:
+    def text(self, default: str = "", loose: bool = False) -> str:
+        """Text; `loose` takes a number or a flag for its text, where Compose does."""
         if self.value is None:
             return default
         if isinstance(self.value, (Mapping, list, tuple)):
             self.refuse(f"must be text, not {kind(self.value)}")
             return default
+        if not loose and not isinstance(self.value, str):
+            self.refuse(f"must be text, not {kind(self.value)}", f'write "{plain(self.value)}"')
         return plain(self.value)
 
     def one_of(self, words: tuple[str, ...], default: str) -> str:

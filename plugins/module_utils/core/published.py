@@ -43,7 +43,7 @@ def exposed(node: Node) -> list[str]:
     """`expose` as the engine names ports: "8000/tcp"."""
     names = []
     for entry in node.entries():
-        number, _slash, protocol = entry.text().partition("/")
+        number, _slash, protocol = entry.text(loose=True).partition("/")
         low, high = _range(entry, number)
         if protocol not in ("", *_PROTOCOLS):
             entry.refuse(f"{protocol!r} is not one of {', '.join(_PROTOCOLS)}")
@@ -53,7 +53,7 @@ def exposed(node: Node) -> list[str]:
 
 def _short(entry: Node) -> list[Port]:
     text = plain(entry.value)
-    match = _SHORT.fullmatch(text) if entry.text() else None
+    match = _SHORT.fullmatch(text) if entry.text(loose=True) else None
     if not match:
         entry.refuse(f"{text!r} is not a port", 'write "8080:80", "127.0.0.1:8080:80" or "8080:80/udp"')
         return []
@@ -83,7 +83,7 @@ def _long(entry: Node) -> Port:
     target = entry.at("target").integer(0, 1, 65535)
     if not entry.has("target"):
         entry.refuse("has no target", "name the container's port: target: 80")
-    published = entry.at("published").text("0")
+    published = entry.at("published").text("0", loose=True)
     if published == "0":
         published = ""
     else:

@@ -15,11 +15,12 @@ from .model import Json, MountedFile
 from .nodes import plain
 from .scope import Context
 
-_TEXTS = (
-    *("command", "container_name", "cpuset", "domainname", "entrypoint", "hostname", "image", "ipc", "network_mode"),
-    *("pid", "platform", "runtime", "stop_grace_period", "stop_signal", "user", "working_dir"),
-)
-"""keys that Compose wants as text, where we also take a number"""
+_TEXTS = ("memory", "interval", "timeout", "period", "monitor", "delay")
+"""endings of keys that Compose wants as text, where we also take a number"""
+_TABLES = ("aux_addresses", "driver_opts", "options", "storage_opt")
+"""mappings whose values Compose wants as text"""
+_FREE = ("annotations", "args", "environment", "labels", "networks", "sysctls")
+"""mappings in which a key with nothing behind it says something; elsewhere Compose refuses it"""
 
 
 def rendered(
@@ -37,7 +38,9 @@ def rendered(
             model["services"][key] = _service(service, active, key in routed, context)
     for section in ("networks", "volumes"):
         if definition.get(section):
-            model[section] = _copy(definition[section])
+            model[section] = {
+                key: None if entry is None else _value("", entry) for key, entry in definition[section].items()
+            }
     if routed:
         network = {"name": context.ingress_network, "external": True}
         model.setdefault("networks", {})[context.ingress_network] = network
@@ -49,7 +52,7 @@ def rendered(
 
 
 def _service(service: Json, active: Collection[str], routed: bool, context: Context) -> dict[str, Any]:
-    result = {key: _value(key, value) for key, value in service.items() if key != "profiles"}
+    result = {key: _value(key, value) for key, value in service.items() if key != "profiles" and value is not None}
     depends = result.get("depends_on")
     if isinstance(depends, Mapping):
         result["depends_on"] = {key: value for key, value in depends.items() if key in active}
@@ -59,11 +62,9 @@ def _service(service: Json, active: Collection[str], routed: bool, context: Cont
         result["volumes"] = [_mount(volume, context) for volume in result["volumes"]]
     build = result.get("build")
     if isinstance(build, Mapping):
-        result["build"] = {**build, "context": _absolute(plain(build.get("context") or "."), context)}
+        result["build"] = {**build, "context": _absolute(build.get("context", "."), context)}
     elif build is not None:
-        result["build"] = _absolute(plain(build), context)
-    if isinstance(result.get("logging"), dict) and result["logging"].get("options"):
-        result["logging"]["options"] = {key: plain(value) for key, value in result["logging"]["options"].items()}
+        result["build"] = _absolute(build, context)
     if result.get("restart") is False:
         result["restart"] = "no"
     if routed:
@@ -74,19 +75,16 @@ def _service(service: Json, active: Collection[str], routed: bool, context: Cont
 
 
 def _value(key: str, value: Any) -> Any:
-    """Compose wants text in a service's lists and in some keys; where it does not, text is as good as a number."""
+    """Numbers become text where Compose insists on it, and what is empty goes."""
     if key.startswith("x-"):
         return _copy(value)
     if isinstance(value, (list, tuple)):
-        return [
-            _value("", entry) if isinstance(entry, (Mapping, list, tuple)) else _doubled(plain(entry))
-            for entry in value
-        ]
+        return [_value("", entry) if isinstance(entry, Mapping) else _doubled(plain(entry)) for entry in value]
     if isinstance(value, Mapping):
-        return {name: _value(str(name), entry) for name, entry in value.items()}
-    if isinstance(value, (int, float)) and (
-        key in _TEXTS or key.endswith(("interval", "timeout", "period", "monitor", "delay"))
-    ):
+        if key in _TABLES:
+            return {name: _doubled(plain(entry)) for name, entry in value.items() if entry is not None}
+        return {name: _value(str(name), entry) for name, entry in value.items() if entry is not None or key in _FREE}
+    if isinstance(value, (int, float)) and key.endswith(_TEXTS):
         return plain(value)
     return _copy(value)
 

@@ -57,7 +57,7 @@ def resources(service: Node) -> dict[str, Any]:
         host["CpusetCpus"] = service.at("cpuset").text()
     if service.has("memswap_limit"):
         swap = service.at("memswap_limit")
-        host["MemorySwap"] = -1 if swap.text() == "-1" else swap.size()
+        host["MemorySwap"] = -1 if swap.text(loose=True) == "-1" else swap.size()
         if not memory:
             swap.refuse("limits memory and swap together, and there is no mem_limit", "set mem_limit too")
         elif 0 < host["MemorySwap"] < memory:
@@ -147,7 +147,7 @@ def _request(node: Node, capabilities: list[str]) -> dict[str, Any]:
         request["Count"] = -1 if count.value in (None, "all") else count.integer(1, 1)
     if node.has("driver"):
         request["Driver"] = node.at("driver").text()
-    options = node.at("options").pairs()
+    options = node.at("options").table()
     return {**request, "Options": options} if options else request
 
 

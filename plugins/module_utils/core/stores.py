@@ -28,7 +28,7 @@ def volumes(node: Node, stack: str) -> dict[str, Volume]:
     for key, entry in node.items():
         external, name = _identity(entry, key, stack)
         driver = entry.at("driver").text("local")
-        options = {k: v or "" for k, v in entry.at("driver_opts").pairs().items()}
+        options = entry.at("driver_opts").table()
         labels = _labels(entry, stack, "volume", key)
         entry.close()
         body = {"Driver": driver, "DriverOpts": options, "Labels": labels}
@@ -47,7 +47,7 @@ def _network(node: Node, key: str, stack: str) -> Network:
     if driver == "overlay":
         node.at("driver").refuse("an overlay network needs Docker Swarm", "leave it out: bridge is the default")
     ipam = _ipam(node.at("ipam"))
-    options = {k: v or "" for k, v in node.at("driver_opts").pairs().items()}
+    options = node.at("driver_opts").table()
     if not node.at("enable_ipv4").flag(True):
         node.at("enable_ipv4").refuse("a network without IPv4 needs Docker Engine 28", "leave it out")
     body: dict[str, Any] = {
@@ -100,12 +100,12 @@ def _ipam(node: Node) -> dict[str, Any]:
                 pool[field] = entry.at(key).text()
         if entry.has("gateway"):
             inside(entry.at("gateway"), [subnet] if subnet else [])
-        auxiliary = {k: v or "" for k, v in entry.at("aux_addresses").pairs().items()}
+        auxiliary = entry.at("aux_addresses").table()
         if auxiliary:
             pool["AuxiliaryAddresses"] = auxiliary
         entry.close()
         pools.append(pool)
-    options = {k: v or "" for k, v in node.at("options").pairs().items()}
+    options = node.at("options").table()
     ipam: dict[str, Any] = {"Driver": node.at("driver").text("default"), "Config": pools}
     node.close()
     return {**ipam, "Options": options} if options else ipam

@@ -375,7 +375,6 @@ CHANGES = [
     "container_name: x",
     "healthcheck: {test: x}",
     "mem_limit: 1g",
-    "platform: linux/arm64",
     "restart: always",
     "stop_grace_period: 1m",
     "x-quaylock: {ingress: [{entrypoint: http, port: 1}]}",
@@ -409,8 +408,12 @@ def test_the_file_on_the_host_is_complete_and_has_no_content() -> None:
           api:
             image: api:1
             build: {context: ./app}
-            user: 1000
-            command: [sleep, 10]
+            user: "1000"
+            ports: [80]
+            stop_grace_period: 0
+            deploy: {resources: {limits: {memory: 268435456, cpus: 0.5}, reservations: }}
+            logging: {options: {max-file: 5}}
+            domainname:
             restart: no
             environment: {PRICE: $5, HOME_DIR: "${HOME}"}
             volumes: ["./data:/data:ro", {type: bind, source: ../up, target: /up, read_only: true}, "pg:/pg"]
@@ -442,7 +445,10 @@ def test_the_file_on_the_host_is_complete_and_has_no_content() -> None:
                 "image": "api:1",
                 "build": {"context": "/srv/shop/app"},
                 "user": "1000",
-                "command": ["sleep", "10"],
+                "ports": ["80"],
+                "stop_grace_period": "0",
+                "deploy": {"resources": {"limits": {"memory": "268435456", "cpus": 0.5}}},
+                "logging": {"options": {"max-file": "5"}},
                 "restart": "no",
                 "environment": {"PRICE": "$$5", "HOME_DIR": "$${HOME}"},
                 "volumes": [
@@ -484,7 +490,6 @@ PLAIN = [
     ("labels: [a=1, b]", "labels", {"a": "1", "b": ""}),
     ("labels: {a: 1}, deploy: {labels: {a: 2, c: x}}", "labels", {"a": "1", "c": "x"}),
     ("container_name: c", "container_name", "c"),
-    ("platform: linux/arm64", "platform", "linux/arm64"),
     ('ports: ["127.0.0.1:80:80", "53:53/udp", "81"]', "published", (("", 53, "udp"), ("127.0.0.1", 80, "tcp"))),
     ("volumes: [{type: bind, source: ./a, target: /a, bind: {create_host_path: false}}]", "binds", ("/srv/shop/a",)),
     ("volumes: ['./a:/a']", "binds", ()),

@@ -288,6 +288,21 @@ configs:
     assert made.definition["configs"] == {"three": {}}
 
 
+def test_contents_that_somebody_else_hands_over_are_not_looked_for(write: Any) -> None:
+    folder = write(
+        compose_yaml="""
+services: {a: {image: a, secrets: [one, two], configs: [three]}}
+secrets: {one: {file: ./none}, two: {environment: NOT_SET}}
+configs: {three: {content: from the file}}
+"""
+    )
+    path = str(folder / "compose.yaml")
+    made = compose_files.load([path], {}, secrets=["one", "two"], configs=["three"])
+    assert (made.secrets, made.configs) == ({}, {})
+    assert made.definition["secrets"] == {"one": {}, "two": {}}
+    assert made.definition["configs"] == {"three": {}}
+
+
 ENV_FILES = [
     ("A=1", {"A": "1"}),
     ("A=1\nB=$A-2", {"A": "1", "B": "1-2"}),
