@@ -74,7 +74,14 @@ class ActionModule(ActionBase):
         ]
         first = next((p for p in paths if isinstance(p, str)), "")
         folder = os.path.dirname(first) or str(args.get("project_directory") or "") or self._loader.get_basedir()
-        loaded = load([p for p in paths if p is not None], given, args.get("profiles") or [], folder)
+        loaded = load(
+            [p for p in paths if p is not None],
+            given,
+            args.get("profiles") or [],
+            folder,
+            secrets=args.get("secrets") or {},
+            configs=args.get("configs") or {},
+        )
         args["definition"] = loaded.definition
         for kind, contents in (("secrets", loaded.secrets), ("configs", loaded.configs)):
             own = {k: str(v).encode() for k, v in (args.get(kind) or {}).items()}

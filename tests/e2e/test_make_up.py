@@ -152,7 +152,9 @@ def nothing_lost(report: Report, writer: Writer) -> None:
     assert not writer.failed, writer.failed[:5]
     assert report.requests > 200, str(report)
     assert len(writer.stored) > 20
-    there = {s["name"] for s in get("/api/scenarios")}
+    (database,) = docker("ps", "-q", "--filter", "name=calminer-postgres").split()
+    query = f"SELECT name FROM scenarios WHERE name LIKE '{writer.prefix}-%'"
+    there = set(docker("exec", database, "psql", "-U", "calminer", "-d", "calminer", "-Atc", query).split())
     assert not set(writer.stored) - there, "stored and lost"
 
 
