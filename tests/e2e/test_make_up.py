@@ -153,7 +153,7 @@ def nothing_lost(report: Report, writer: Writer) -> None:
     assert report.requests > 200, str(report)
     assert len(writer.stored) > 20
     (database,) = docker("ps", "-q", "--filter", "name=calminer-postgres").split()
-    query = f"SELECT name FROM scenarios WHERE name LIKE '{writer.prefix}-%'"
+    query = f"SELECT name FROM scenario WHERE name LIKE '{writer.prefix}-%'"
     there = set(docker("exec", database, "psql", "-U", "calminer", "-d", "calminer", "-Atc", query).split())
     assert not set(writer.stored) - there, "stored and lost"
 
