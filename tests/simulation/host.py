@@ -17,6 +17,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Route,
     Sample,
     Service,
+    Stack,
     Volume,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Ran
@@ -52,6 +53,11 @@ class Container:
     row: int = 0
     """passing looks in a row since it was started, as the gate was told"""
     best_row: int = 0
+    clean_since: float | None = None
+    """when the row of passes was complete"""
+
+    def forget_looks(self) -> None:
+        self.row, self.clean_since = 0, None
 
 
 @dataclass
@@ -73,6 +79,11 @@ class World:
     disk_full: bool = False
     hurt: set[str] = field(default_factory=set)
     """services that the world itself hit, for which no promise of service holds until they are whole again"""
+    serving: list[Container] = field(default_factory=list)
+    """the replicas of the last release, whatever anybody believes"""
+    released: Stack | None = None
+    ran: set[tuple[str, str, str]] = field(default_factory=set)
+    """one-shots (service, spec, image) that ended well in it"""
 
     def alive(self, name: str) -> bool:
         """Truth, not opinion: the container runs and answers."""
@@ -176,13 +187,15 @@ class SimulatedEngine:
         c = self._container(name)
         if self.world.runs(c):
             return
-        c.running, c.started, c.exit_code, c.row = True, self.world.now, 0, 0
+        c.running, c.started, c.exit_code = True, self.world.now, 0
         c.starts += 1
+        c.forget_looks()
 
     def stop(self, name: str, grace: float) -> None:
         c = self.world.containers.get(name)
         if c is not None and self.world.runs(c):
-            c.running, c.exit_code, c.row = False, 143, 0
+            c.running, c.exit_code = False, 143
+            c.forget_looks()
 
     def remove(self, name: str) -> None:
         self.world.containers.pop(name, None)
@@ -199,8 +212,12 @@ class SimulatedEngine:
         c = self._container(name)
         running = self.world.runs(c)
         passed = self.world.alive(name) if running and check else None
-        c.row = c.row + 1 if passed else 0
-        c.best_row = max(c.best_row, c.row)
+        if passed:
+            c.row += 1
+            c.best_row = max(c.best_row, c.row)
+            c.clean_since = at if c.row == 1 else c.clean_since
+        elif check or not running:
+            c.forget_looks()
         return Sample(at, running, passed, "" if passed else "503", c.exit_code, False, 0, str(c.started))
 
     def logs(self, name: str, lines: int) -> str:
@@ -214,7 +231,8 @@ class SimulatedEngine:
         """Without live-restore: everything stops, and what has a restart policy comes back."""
         for c in self.world.containers.values():
             if self.world.runs(c):
-                c.running, c.exit_code, c.row = False, 137, 0
+                c.running, c.exit_code = False, 137
+                c.forget_looks()
                 if c.restarts_with_engine:
                     c.running, c.started, c.exit_code = True, self.world.now, 0
                     c.starts += 1

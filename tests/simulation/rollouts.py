@@ -17,8 +17,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Begun, Command, Done, Event, Failed, Look
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Record, Route as Switch
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import (
+    Begun,
+    Command,
+    Done,
+    Event,
+    Failed,
+    Look,
+    Record,
+)
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Condition,
     Dependency,
@@ -37,10 +44,12 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout impor
     Rollout,
     advance,
     recovery,
+    teardown,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.perform import Host, observe, perform
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 
+from . import promises
 from .host import (
     Behaviour,
     SimulatedClock,
@@ -50,14 +59,11 @@ from .host import (
     SimulatedJournal,
     World,
 )
+from .promises import Broken
 
 STACK = "shop"
 FOLDER = "/etc/quaylock/stacks/shop"
 EVENT_LIMIT = 20_000
-
-
-class Broken(AssertionError):
-    """A promise was broken. The message says which, and when."""
 
 
 class Killed(Exception):
@@ -167,6 +173,7 @@ class Run:
         )
         self.events = 0
         self.hurt = world.hurt
+        self.was = promises.shape(world)
 
     def deploy(self, stack: Stack, rollout: str) -> list[Rollout]:
         done = []
@@ -179,12 +186,22 @@ class Run:
             done.append(self.drive(recovery(left.rollout, stays, left, observe(self.host, stays))))
             if done[-1].outcome is Outcome.INCOMPLETE:
                 return done
+            if self.faults == Faults():
+                promises.recovered(self.world, done[-1], self.hurt)
         release = self.journal.release(STACK)
         self.journal.begin(rollout, STACK, "deploy", "sim", self.world.now, {"stack": stack})
         previous = release[1]["stack"] if release else None
         self.story.tell(self.world, f"deploy {rollout}")
+        self.was = promises.shape(self.world)
         done.append(self.drive(Rollout(rollout, stack, previous, ran=self.journal.ran(STACK))))
         return done
+
+    def tear_down(self, stack: Stack) -> None:
+        self.journal.begin("t1", STACK, "teardown", "sim", self.world.now, {"stack": stack})
+        ended = self.drive(teardown("t1", stack, observe(self.host, stack)))
+        if ended.outcome is not Outcome.REMOVED:
+            raise Broken(f"a teardown ended {ended.outcome}: {ended.notes}")
+        promises.taken_down(self.world)
 
     def drive(self, rollout: Rollout) -> Rollout:
         due: list[tuple[float, int, Command]] = []
@@ -207,7 +224,7 @@ class Run:
             self.world.now = max(self.world.now, at)
             self.strike(rollout, command, [c for _, _, c in due])
             event = self.happen(rollout, command)
-            check_promises(self.world, rollout, self.hurt)
+            promises.always(self.world, rollout, self.hurt)
             self.events += 1
             if self.events > EVENT_LIMIT:
                 raise Broken(f"no end after {EVENT_LIMIT} events in phase {rollout.phase.value}")
@@ -251,72 +268,26 @@ class Run:
 
     def _perform(self, rollout: Rollout, command: Command) -> Event:
         world = self.world
-        fresh: set[str] = set()
-        if isinstance(command, Switch):
-            fresh = set(command.servers) - world.backends.get(command.service, frozenset())
+        promises.before(world, rollout, command, self.hurt, self.faults.error_rate > 0)
+        unfit = promises.unfit(world, rollout, command, self.hurt)
         try:
             value = perform(self.host, rollout, command)
         except PortError as error:
             return Failed(command, world.now, str(error))
-        for name in fresh & set(world.containers):
-            if world.containers[name].best_row < 2:
-                raise Broken(f"{name} took traffic before it passed its gate")
+        if unfit:
+            raise Broken(unfit)
+        promises.remember(world, rollout, command)
         return Done(command, world.now, value)
 
 
-def check_promises(world: World, rollout: Rollout, hurt: set[str]) -> None:
-    """What must hold at every moment, whatever happened."""
-    for service, servers in world.backends.items():
-        if service in hurt:
-            continue
-        known = next((s for s in rollout.stack.services if s.name == service), None)
-        old = next((s for s in rollout.previous.services if s.name == service), None) if rollout.previous else None
-        if any(s is not None and s.bound for s in (known, old)):
-            continue
-        missing = [n for n in servers if n not in world.containers]
-        if missing:
-            raise Broken(f"{service}: traffic goes to {missing}, which are gone")
-        if not servers:
-            raise Broken(f"{service} is routed to nothing")
-        if not any(world.runs(world.containers[n]) for n in servers):
-            crashed = [n for n in servers if world.behaviours[world.containers[n].image].crash_after is not None]
-            if not crashed:
-                raise Broken(f"{service}: nothing that serves is running")
-    if "shop_kept" not in world.volumes and any(r.get("committed") for r in world.rollouts):
-        raise Broken("a volume was removed")
-
-
-def check_end(world: World, stack: Stack, rollout: Rollout) -> None:
+def check_end(world: World, stack: Stack, run: Run, rollout: Rollout) -> None:
     """After a run that ended by itself, without faults."""
-    for c in world.containers.values():
-        world.runs(c)
-    left = [n for n, c in world.containers.items() if c.rollout == rollout.id]
     if rollout.outcome is Outcome.ROLLED_BACK:
-        if left:
-            raise Broken(f"rolled back, but {left} are left")
-        return
-    if rollout.outcome not in (Outcome.DEPLOYED, Outcome.UNCHANGED):
+        promises.as_it_was(world, rollout, run.was, world.hurt)
+    elif rollout.outcome in (Outcome.DEPLOYED, Outcome.UNCHANGED):
+        promises.deployed(world, stack)
+    else:
         raise Broken(f"ended {rollout.outcome}: {rollout.findings} {rollout.failures} {rollout.notes}")
-    for service in stack.services:
-        there = [c for c in world.containers.values() if c.service == service.name]
-        if service.one_shot:
-            if any(c.running for c in there) or len(there) > 1:
-                raise Broken(f"{service.name}: a one-shot left {there}")
-            continue
-        good = [c for c in there if c.running and c.spec == service.spec and c.image == f"sha256:{service.image}"]
-        if len(good) != service.replicas or len(there) != service.replicas:
-            raise Broken(f"{service.name}: {len(good)} of {service.replicas} good replicas, {len(there)} containers")
-        if any(c.name.count("-before-") for c in there):
-            raise Broken(f"{service.name}: a name was not given back")
-        routed = world.backends.get(service.name, frozenset())
-        if routed != (frozenset(c.name for c in good) if service.routes else frozenset()):
-            raise Broken(f"{service.name}: routed to {set(routed)}")
-        if world.draining.get(service.name):
-            raise Broken(f"{service.name}: {world.draining[service.name]} still drain")
-    wanted = {s.name for s in stack.services}
-    orphans = [c.name for c in world.containers.values() if c.service not in wanted]
-    if orphans or set(world.backends) - wanted:
-        raise Broken(f"orphans are left: {orphans} {set(world.backends) - wanted}")
 
 
 def simulate(seed: int, story: Story | None = None) -> int:
@@ -333,10 +304,10 @@ def simulate(seed: int, story: Story | None = None) -> int:
         try:
             done = run.deploy(stack, f"r{version}")
             if run.faults == Faults():
-                check_end(world, stack, done[-1])
+                check_end(world, stack, run, done[-1])
                 world.hurt -= {s.name for s in stack.services} if done[-1].outcome is Outcome.DEPLOYED else set()
         except Killed:
-            check_promises(world, Rollout("killed", stack), {s.name for s in stack.services if s.bound} | run.hurt | _bound(world))
+            promises.always(world, Rollout("killed", stack, world.released), world.hurt)
         events += run.events
         world.disk_full = False
     final = make_stack(rng, 9, behaviours, False, seed)
@@ -346,14 +317,14 @@ def simulate(seed: int, story: Story | None = None) -> int:
         done = run.deploy(final, attempt)
         events += run.events
         if attempt == "r9":
-            check_end(world, final, done[-1])
+            check_end(world, final, run, done[-1])
         elif done[-1].outcome is not Outcome.UNCHANGED or len(done) > 1:
             raise Broken(f"a second run of the same was {done[-1].outcome}")
+    if seed % 4 == 0:
+        run = Run(world, rng, Faults(), story)
+        run.tear_down(final)
+        events += run.events
     return events
-
-
-def _bound(world: World) -> set[str]:
-    return {c.service for c in world.containers.values()}
 
 
 def _faults(rng: random.Random) -> Faults:

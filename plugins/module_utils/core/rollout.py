@@ -417,7 +417,8 @@ def _before(rollout: Rollout) -> Goals:
             target=tuple(aside.get(n, n) for n in (*(o.name for o in change.keep), *was_running)),
             start=tuple(aside.get(n, n) for n in was_running if n in stopped),
             surplus=tuple(c.name for c in asked if isinstance(c, Create)),
-            route=any(isinstance(c, (Route, Unroute)) for c in asked),
+            # the new one bore the name that the proxy knows: taking it from there took the old one's route too
+            route=any(isinstance(c, (Route, Unroute)) for c in asked) or bool(aside and name in rollout.seen.routed),
             old_routes=True,
             exclusive=change.order is Order.STOP_FIRST or bool(track.service.bound),
             rename=tuple((new, old) for old, new in aside.items()),
@@ -538,15 +539,19 @@ def _recovered(
     stays = [aside.get(n, n) for n in wanted if n in aside or (n in there and (left.committed or n not in made))]
     ran = left.running | set(aside.values())
     one_shot = service is not None and service.one_shot
-    start = [n for n in stays if not there[n].running and not one_shot and (left.committed or n in ran)]
     routed = frozenset(stays) if service is not None and service.routes else frozenset()
-    moved = seen.routed.get(goal.service, frozenset()) != routed
+    moves = seen.routed.get(goal.service, frozenset()) != routed or bool(routed and goal.service in seen.stale_routes)
+    # running is not passing: whoever was killed may just have started it, so it is gated before traffic goes to it
+    regated = {n for n in stays if moves and there[n].running}
+    start = [
+        n for n in stays if not one_shot and (n in regated or (not there[n].running and (left.committed or n in ran)))
+    ]
     return replace(
         goal,
         target=tuple(sorted(routed)),
         start=tuple(start),
         surplus=tuple(n for n in there if n not in stays and (left.committed or n in made)),
-        route=moved or (bool(routed) and goal.service in seen.stale_routes),
+        route=moves,
         rename=tuple((new, old) for old, new in aside.items()),
     )
 

@@ -1,0 +1,310 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a rollout promises, as functions over the simulated host.
+
+They look at the world alone: what was released is remembered here at the moment of the commit, so that a rollout that
+mistakes the new for the old, or a recovery that does, is seen. `hurt` names services that the world itself hit.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import (
+    Command,
+    Record,
+    Remove,
+    Rename,
+    Route,
+    Start,
+    Stop,
+    Unroute,
+)
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome, Phase, Rollout
+
+from .host import Container, World
+
+EPSILON = 1e-6
+Hurt = set[str]
+
+
+class Broken(AssertionError):
+    """A promise was broken. The message says which, and when."""
+
+
+def definition(rollout: Rollout, service: str) -> Service | None:
+    """Of a service as the rollout wants it, or as it was."""
+    stacks = [rollout.stack, *([rollout.previous] if rollout.previous else [])]
+    return next((s for stack in stacks for s in stack.services if s.name == service), None)
+
+
+def stops_first(rollout: Rollout, service: str) -> bool:
+    """Whether either version of it may be interrupted."""
+    stacks = [rollout.stack, *([rollout.previous] if rollout.previous else [])]
+    known = [s for stack in stacks for s in stack.services if s.name == service]
+    return any(s.bound or s.order is Order.STOP_FIRST for s in known)
+
+
+# -- before a command is performed --------------------------------------------------------
+
+
+def before(world: World, rollout: Rollout, command: Command, hurt: Hurt, drains_fail: bool) -> None:
+    """What must hold when a command is given. `drains_fail`: the proxy may have refused to let go of a replica."""
+    service = getattr(command, "service", "")
+    if isinstance(command, Unroute) and service not in hurt:
+        _only_what_leaves_loses_its_route(world, rollout, command)
+    elif isinstance(command, Start):
+        _nothing_starts_too_early(world, rollout, command)
+        _no_one_shot_runs_twice(world, rollout, command)
+    elif isinstance(command, (Stop, Remove, Rename)):
+        container = world.containers.get(command.name)
+        if container is not None and service not in hurt:
+            _what_serves_stays(world, rollout, command, container)
+            _nobody_is_cut_off(world, rollout, command, drains_fail)
+    elif isinstance(command, Record) and command.kind == "committed":
+        _a_release_is_whole(world, rollout, hurt)
+
+
+def unfit(world: World, rollout: Rollout, command: Command, hurt: Hurt) -> str:
+    """Why traffic must not go to where a switch sends it, "" where it may; it counts if the proxy does it."""
+    if not isinstance(command, Route) or command.service in hurt:
+        return ""
+    serving = world.backends.get(command.service, frozenset())
+    known = definition(rollout, command.service)
+    incumbent = not stops_first(rollout, command.service) and any(
+        world.runs(c) for c in world.serving if c.service == command.service
+    )
+    for name in set(command.servers) - serving:
+        container = world.containers.get(name)
+        if container is None or known is None:
+            continue
+        if container.row < known.gate.passes:
+            return f"{name} takes traffic after {container.row} passes since its start"
+        released = any(c is container for c in world.serving)
+        if incumbent and not released and not _held(world, container, known):
+            return f"{name} takes the traffic of a generation that serves before it was held"
+    return ""
+
+
+def _held(world: World, container: Container, service: Service) -> bool:
+    return container.clean_since is not None and world.now - container.clean_since >= service.gate.hold - EPSILON
+
+
+def _only_what_leaves_loses_its_route(world: World, rollout: Rollout, command: Unroute) -> None:
+    if rollout.outcome is Outcome.REMOVED or command.service not in world.backends:
+        return
+    released = world.released
+    wanted = rollout.stack if rollout.phase is not Phase.CONVERGING or rollout.committed else released
+    service = next((s for s in wanted.services if s.name == command.service), None) if wanted else None
+    if service is not None and service.routes:
+        raise Broken(f"{command.service} was to lose its route, and has one")
+
+
+def _nothing_starts_too_early(world: World, rollout: Rollout, command: Start) -> None:
+    if rollout.phase is not Phase.ROLLING:
+        return
+    for dependency in rollout.stack.service(command.service).depends_on:
+        track = rollout.tracks.get(dependency.service)
+        for name, _ in track.change.new if track else ():
+            container = world.containers.get(name)
+            if container is None:
+                continue  # somebody removed it; its gate will say so
+            if not container.starts:
+                raise Broken(f"{command.name} was to start before {name}")
+            if dependency.condition is Condition.HEALTHY and container.best_row < track.gate.passes:  # type: ignore[union-attr]
+                raise Broken(f"{command.name} was to start before {name} passed")
+            completed = not world.runs(container) and container.exit_code == 0
+            if dependency.condition is Condition.COMPLETED and not completed:
+                raise Broken(f"{command.name} was to start before {name} ended well")
+
+
+def _no_one_shot_runs_twice(world: World, rollout: Rollout, command: Start) -> None:
+    container = world.containers.get(command.name)
+    if container is None:
+        return
+    ran = {tuple(entry) for entry in world.ran}
+    if (container.service, container.spec, container.image) in ran:
+        raise Broken(f"{command.name} was to run, and ended well in the release that serves")
+
+
+def _what_serves_stays(world: World, rollout: Rollout, command: Command, container: Container) -> None:
+    if rollout.outcome is Outcome.REMOVED or not any(c is container for c in world.serving):
+        return
+    name = container.name
+    if isinstance(command, Remove):
+        raise Broken(f"{name} of the release that serves was to be removed")
+    if isinstance(command, Stop) and not stops_first(rollout, container.service) and world.runs(container):
+        raise Broken(f"{name} of the release that serves was to be stopped, and can run beside a new one")
+    if rollout.phase is Phase.CONVERGING and isinstance(command, Stop) and world.runs(container):
+        raise Broken(f"{name} of the release that serves was to be stopped on the way back")
+
+
+def _nobody_is_cut_off(world: World, rollout: Rollout, command: Command, drains_fail: bool) -> None:
+    if not isinstance(command, (Stop, Remove)) or stops_first(rollout, command.service):
+        return
+    if command.name in world.backends.get(command.service, frozenset()):
+        raise Broken(f"{command.name} was to go while it takes traffic")
+    if command.name in world.draining.get(command.service, set()) and not drains_fail:
+        raise Broken(f"{command.name} was to go before the proxy let it go")
+
+
+def _a_release_is_whole(world: World, rollout: Rollout, hurt: Hurt) -> None:
+    for service in rollout.stack.services:
+        if service.name in hurt:
+            continue
+        change = rollout.plan.change(service.name)
+        new = {name for name, _ in change.new}
+        for name in change.members:
+            container = world.containers.get(name)
+            if container is None:
+                raise Broken(f"commit without {name}")
+            if service.one_shot:
+                if world.runs(container) or container.exit_code:
+                    raise Broken(f"commit, and {name} did not end well")
+            elif not world.runs(container):
+                raise Broken(f"commit, and {name} does not run")
+            elif name in new and not _held(world, container, service):
+                raise Broken(f"commit before {name} was held")
+        members = frozenset(change.members)
+        if service.routes and world.backends.get(service.name) != members:
+            raise Broken(f"commit, and {service.name} is routed to {set(world.backends.get(service.name, ()))}")
+
+
+# -- after it --------------------------------------------------------------------------------
+
+
+def remember(world: World, rollout: Rollout, command: Command) -> None:
+    """At the commit, what serves from now on; the release's own words are not asked."""
+    if isinstance(command, Record) and command.kind == "committed":
+        names = {name for change in rollout.plan.changes for name in change.members}
+        world.serving = [c for c in world.containers.values() if c.name in names]
+        world.released = rollout.stack
+        world.ran = {(s.name, s.spec, f"sha256:{s.image}") for s in rollout.stack.services if s.one_shot}
+
+
+def always(world: World, rollout: Rollout, hurt: Hurt) -> None:
+    """At every moment, whatever happened."""
+    there = {id(c) for c in world.containers.values()}
+    for container in world.serving:
+        if container.service in hurt or rollout.outcome is Outcome.REMOVED:
+            continue
+        if id(container) not in there:
+            raise Broken(f"{container.name} of the release that serves is gone")
+        one_shot = any(container.service == name for name, _, _ in world.ran)
+        if not one_shot and not stops_first(rollout, container.service) and not world.runs(container):
+            raise Broken(f"{container.name} of the release that serves does not run")
+    for service, servers in world.backends.items():
+        if service in hurt or stops_first(rollout, service):
+            continue
+        missing = [n for n in servers if n not in world.containers]
+        if missing:
+            raise Broken(f"{service}: traffic goes to {missing}, which are gone")
+        if not servers:
+            raise Broken(f"{service} is routed to nothing")
+        if not any(world.runs(world.containers[n]) for n in servers):
+            crashed = [n for n in servers if world.behaviours[world.containers[n].image].crash_after is not None]
+            if not crashed:
+                raise Broken(f"{service}: nothing that serves is running")
+    if world.released is not None and rollout.outcome is not Outcome.REMOVED:
+        wanted = {s.name for s in rollout.stack.services if s.routes}
+        for known in world.released.services:
+            if known.routes and known.name in wanted - hurt and known.name not in world.backends:
+                raise Broken(f"{known.name} has lost its route")
+    if "shop_kept" not in world.volumes and world.released is not None:
+        raise Broken("a volume was removed")
+
+
+# -- at the end of a run that ended by itself, without faults --------------------------------
+
+
+Shape = tuple[dict[int, tuple[str, bool, int]], dict[str, frozenset[str]], dict[str, tuple[object, ...]]]
+
+
+def shape(world: World) -> Shape:
+    """What is there, in which state and with which traffic."""
+    containers = {id(c): (c.name, world.runs(c), c.starts) for c in world.containers.values()}
+    return containers, dict(world.backends), dict(world.routes)
+
+
+def as_it_was(world: World, rollout: Rollout, was: Shape, hurt: Hurt) -> None:
+    """After a rollback: the same containers under the same names, what may not be interrupted never was."""
+    containers, backends, routes = was
+    now = {id(c): c for c in world.containers.values()}
+    for identity, (name, running, starts) in containers.items():
+        container = now.pop(identity, None)
+        if container is None:
+            raise Broken(f"rolled back, and {name} is gone")
+        if container.service in hurt:
+            continue
+        if container.name != name:
+            raise Broken(f"rolled back, and {name} is called {container.name}")
+        known = definition(rollout, container.service)
+        if known is not None and known.one_shot:
+            continue
+        if running and not world.runs(container):
+            raise Broken(f"rolled back, and {name} does not run again")
+        if container.starts != starts and not stops_first(rollout, container.service):
+            raise Broken(f"rolled back, and {name} was interrupted")
+    if now:
+        raise Broken(f"rolled back, but {[c.name for c in now.values()]} are left")
+    for service in {*backends, *world.backends} - hurt:
+        if world.backends.get(service) != backends.get(service):
+            raise Broken(f"rolled back, and {service} is routed to {set(world.backends.get(service, ()))}")
+        if world.routes.get(service) != routes.get(service):
+            raise Broken(f"rolled back, and {service} has other routes")
+
+
+def recovered(world: World, rollout: Rollout, hurt: Hurt) -> None:
+    """After a recovery: what was released last runs under its names and takes the traffic, and nothing else does."""
+    serving = {id(c) for c in world.serving}
+    for service in world.released.services if world.released else ():
+        if service.name in hurt:
+            continue
+        members = [c for c in world.serving if c.service == service.name]
+        if not service.one_shot:
+            down = [c.name for c in members if not world.runs(c)]
+            if down:
+                raise Broken(f"recovered, and {down} of the release do not run")
+        if any("-before-" in c.name for c in members):
+            raise Broken(f"recovered, and {service.name} has not got its name back")
+        expected = frozenset(c.name for c in members) if service.routes else None
+        if world.backends.get(service.name) != expected:
+            raise Broken(f"recovered, and {service.name} is routed to {world.backends.get(service.name)}")
+    left = [c.name for c in world.containers.values() if c.rollout == rollout.id and id(c) not in serving]
+    if left:
+        raise Broken(f"recovered, and {left} are left")
+
+
+def deployed(world: World, stack: Stack) -> None:
+    """After a release: exactly what was asked for, and nothing else."""
+    for service in stack.services:
+        there = [c for c in world.containers.values() if c.service == service.name]
+        if service.one_shot:
+            if any(world.runs(c) for c in there) or len(there) > 1:
+                raise Broken(f"{service.name}: a one-shot left {there}")
+            continue
+        good = [c for c in there if world.runs(c) and (c.spec, c.image) == (service.spec, f"sha256:{service.image}")]
+        if len(good) != service.replicas or len(there) != service.replicas:
+            raise Broken(f"{service.name}: {len(good)} of {service.replicas} good replicas, {len(there)} containers")
+        if any("-before-" in c.name for c in there):
+            raise Broken(f"{service.name}: a name was not given back")
+        routed = world.backends.get(service.name, frozenset())
+        if routed != (frozenset(c.name for c in good) if service.routes else frozenset()):
+            raise Broken(f"{service.name}: routed to {set(routed)}")
+        if service.routes and world.routes.get(service.name) != service.routes:
+            raise Broken(f"{service.name}: routed by other rules")
+        draining = world.draining.get(service.name, set()) & set(world.containers)
+        if draining:
+            raise Broken(f"{service.name}: {draining} still drain")
+    wanted = {s.name for s in stack.services}
+    orphans = [c.name for c in world.containers.values() if c.service not in wanted]
+    if orphans or set(world.backends) - wanted:
+        raise Broken(f"orphans are left: {orphans} {set(world.backends) - wanted}")
+
+
+def taken_down(world: World) -> None:
+    """After a teardown: nothing but the volumes."""
+    left = [*world.containers, *world.backends, *world.networks]
+    if left:
+        raise Broken(f"taken down, but {left} are left")
+    if "shop_kept" not in world.volumes:
+        raise Broken("taken down, and the volume with it")
