@@ -174,7 +174,7 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
             said = f", last check: {sample.output}" if sample.output else ""
             notes = (f"{goal.service}: {command.name} runs again but {fault}{said}",)
         elif not watch.ready:
-            looks = (Look(goal.service, command.name, next_look(goal.gate, watch, now, 1)),)
+            looks = (Look(goal.service, command.name, *next_look(goal.gate, watch, now, 1)),)
     elif isinstance(command, (Route, Unroute)):
         current = isinstance(command, Unroute) or set(command.servers) == set(goal.servers)
         if current and well:

@@ -11,11 +11,19 @@ from .model import Gate, Image, Sample, Service
 
 CHECK_COST = 0.07
 """CPU seconds of one exec in a container, as measured; the cadence stretches when many replicas are gated at once"""
+GLANCE = 0.5
+"""seconds between two looks at the mere state of a replica that passed: they cost nothing, and see a crash at once"""
+PACE = (1.0, 2.0)
+"""seconds between two checks of a replica that passed: while it is held, and after"""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What was seen of one replica since its start. `clean_since` is when the current row of passes was complete."""
+    """What was seen of one replica since its start.
+
+    `row_since` is the first pass of the current row, `clean_since` the same once the row is complete; `checked_at` is
+    when the checks were run last.
+    """
 
     since: float
     base: Sample | None = None
@@ -23,7 +31,9 @@ class Watch:
     passes: int = 0
     failures: int = 0
     ready_at: float | None = None
+    row_since: float | None = None
     clean_since: float | None = None
+    checked_at: float = 0.0
     changed_at: float = 0.0
 
     @property
@@ -31,27 +41,32 @@ class Watch:
         """Its checks passed N times in a row once: dependents may start."""
         return self.ready_at is not None
 
-    def held(self, gate: Gate, now: float) -> bool:
-        """It stayed good for `hold` seconds: an older generation may leave."""
-        return self.clean_since is not None and now - self.clean_since >= gate.hold
+    def held(self, gate: Gate) -> bool:
+        """It stayed good for `hold` seconds, and a check at the end of them said so: an older generation may leave."""
+        return self.clean_since is not None and self.checked_at - self.clean_since >= gate.hold
 
 
 def judge(gate: Gate, watch: Watch, sample: Sample) -> tuple[Watch, str]:
     """Take one more sample in; the text says why the replica failed, "" while it did not."""
     base = watch.base or sample
-    passed = bool(sample.running and (sample.passed or (gate.opted_out and sample.passed is None)))
+    if sample.running and sample.passed is None and not gate.opted_out:
+        seen = replace(watch, base=base)
+        return seen, _fault(gate, seen, base, sample)
+    passed = sample.running and sample.passed is not False
     news = watch.last is None or (watch.last.passed, watch.last.output) != (sample.passed, sample.output)
     passes = watch.passes + 1 if passed else 0
-    failures = 0 if passed else watch.failures + 1
     complete = passes >= gate.passes
+    row_since = (watch.row_since if watch.passes else sample.at) if passed else None
     seen = replace(
         watch,
         base=base,
         last=sample,
         passes=passes,
-        failures=failures,
+        failures=0 if passed else watch.failures + 1,
         ready_at=watch.ready_at if watch.ready or not complete else sample.at,
-        clean_since=None if not passed else (watch.clean_since or (sample.at if complete else None)),
+        row_since=row_since,
+        clean_since=row_since if complete else None,
+        checked_at=sample.at,
         changed_at=sample.at if news or not watch.changed_at else watch.changed_at,
     )
     return seen, _fault(gate, seen, base, sample)
@@ -80,21 +95,27 @@ def finished(watch: Watch, sample: Sample, deadline: float) -> tuple[Watch, str]
     seen = replace(watch, base=watch.base or sample, last=sample)
     if not sample.running:
         if sample.exit_code == 0 and not sample.oom:
-            return replace(seen, ready_at=sample.at, clean_since=sample.at), ""
+            return replace(seen, ready_at=sample.at, clean_since=sample.at, checked_at=sample.at), ""
         return seen, f"exited with code {sample.exit_code}" + (" (out of memory)" if sample.oom else "")
     if sample.at - watch.since >= deadline:
         return seen, f"was still running after {deadline:g} s"
     return seen, ""
 
 
-def next_look(gate: Gate, watch: Watch, now: float, crowd: int) -> float:
-    """When to look again: `cadence` until it passed (slower in a crowd), sooner to complete the row, calm after."""
-    if watch.ready:
-        return now + min(1.0, max(gate.cadence, gate.hold / 8))
-    crowded = crowd * CHECK_COST / 2
-    if watch.passes:
-        return now + max(gate.cadence / 2.5, crowded / 2)
-    return now + max(gate.cadence, crowded)
+def next_look(gate: Gate, watch: Watch, now: float, crowd: int) -> tuple[float, bool]:
+    """When to look again, and whether to run the checks then.
+
+    Until it passed: every `cadence`, slower in a crowd, sooner to complete a row. After that glances at its state, and
+    a check now and then, one of them exactly when the hold ends.
+    """
+    if not watch.ready or watch.clean_since is None:
+        pause = max(gate.cadence, crowd * CHECK_COST)
+        return now + (pause / 4 if watch.passes else pause), True
+    held = watch.held(gate)
+    due = watch.checked_at + PACE[held]
+    if not held:
+        due = min(due, watch.clean_since + gate.hold)
+    return (max(due, now), True) if due <= now + GLANCE else (now + GLANCE, False)
 
 
 def completed(service: Service, image: Image | None) -> Gate:

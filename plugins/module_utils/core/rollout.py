@@ -45,6 +45,10 @@ from .model import Condition, Finding, Gate, Image, Observation, Observed, Order
 from .plan import Action, Change, Plan, Ran, plan, problems
 
 
+ONE_SHOT_CADENCE = 0.1
+"""seconds between two looks at whether a one-shot has ended"""
+
+
 class Phase(str, Enum):
     FETCHING = "fetching images"
     OBSERVING = "observing"
@@ -106,8 +110,9 @@ class Track:
     def ready(self) -> bool:
         return all(n in self.watches and self.watches[n].ready for n in self.names)
 
-    def held(self, now: float) -> bool:
-        return all(n in self.watches and self.watches[n].held(self.gate, now) for n in self.names)
+    @property
+    def held(self) -> bool:
+        return all(n in self.watches and self.watches[n].held(self.gate) for n in self.names)
 
     @property
     def incumbent(self) -> bool:
@@ -123,7 +128,7 @@ class Track:
         """Nothing more is asked of it before the commit."""
         if self.service.one_shot:
             return self.ready
-        if not self.held(now):
+        if not self.held:
             return False
         if not self.moves_traffic:
             return True
@@ -275,9 +280,12 @@ def _looked(rollout: Rollout, track: Track, event: Done | Failed) -> Step:
         return _undo(rollout, failure, (Explain(command.service, command.name),))
     if track.service.one_shot and watch.ready:
         return rollout, ()
-    crowd = sum(1 for t in rollout.tracks.values() for w in t.watches.values() if not w.ready)
-    at = next_look(track.gate, watch, event.at, crowd)
-    return rollout, (Look(command.service, command.name, at, not track.service.one_shot),)
+    if track.service.one_shot:
+        return rollout, (Look(command.service, command.name, event.at + ONE_SHOT_CADENCE, False),)
+    crowd = sum(
+        1 for t in rollout.tracks.values() for w in t.watches.values() if not w.ready and not t.service.one_shot
+    )
+    return rollout, (Look(command.service, command.name, *next_look(track.gate, watch, event.at, crowd)),)
 
 
 def _learn_failure(rollout: Rollout, event: Failed) -> Step:
@@ -371,7 +379,7 @@ def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
         return tuple(commands)
     if not track.moves_traffic:
         return tuple(commands)
-    if track.ready and (not track.incumbent or track.held(rollout.now)):
+    if track.ready and (not track.incumbent or track.held):
         commands.append(Route(service.name, change.members) if service.routes else Unroute(service.name))
     return tuple(commands)
 

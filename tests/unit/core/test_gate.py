@@ -13,6 +13,7 @@ import re
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.gate import (
     CHECK_COST,
+    GLANCE,
     Watch,
     completed,
     finished,
@@ -62,8 +63,11 @@ CASES = [
     # name                                  looks                                      verdict
     ("one pass is not enough",              "P@1",                                     "not ready"),
     ("three in a row are ready",            "P@1 P@2 P@3",                             "ready 3"),
-    ("not held yet",                        "P@1 P@2 P@3 P@12.9",                      "ready 3"),
-    ("healthy and held",                    "P@1 P@2 P@3 P@13",                        "held 13"),
+    ("not held yet",                        "P@1 P@2 P@3 P@10.9",                      "ready 3"),
+    ("healthy and held since its first pass", "P@1 P@2 P@3 P@11",                      "held 11"),
+    ("a glance at its state is no check",   "P@1 P@2 P@3 N@11 N@12",                   "ready 3"),
+    ("a check after glances",               "P@1 P@2 P@3 N@5 N@8 P@11",                "held 11"),
+    ("a glance sees a crash",               "P@1 P@2 P@3 N@5 X(1)@6",                  "exited with code 1"),
     ("a row that breaks starts anew",       "P@1 P@2 F@3 P@4 P@5",                     "not ready"),
     ("a row after a break",                 "P@1 P@2 F@3 P@4 P@5 P@6",                 "ready 6"),
     ("slow to start",                       "F@1 F@20 P@40 P@41 P@42",                 "ready 42"),
@@ -76,8 +80,8 @@ CASES = [
     ("restarted while it is held",          "P@1 P@2 P@3 R@5",                         "restarted while it was being gated (exit code 0)"),
     ("restarted by somebody",               "P@1 P@2 S@3",                             "restarted while it was being gated (exit code 0)"),
     ("one failed check while held",         "P@1 P@2 P@3 F@5",                         "ready 3"),
-    ("a failed check restarts the hold",    "P@1 P@2 P@3 F@5 P@6 P@7 P@8 P@13",        "ready 3"),
-    ("the hold after a failed check",       "P@1 P@2 P@3 F@5 P@6 P@7 P@8 P@18",        "held 18"),
+    ("a failed check restarts the hold",    "P@1 P@2 P@3 F@5 P@6 P@7 P@8 P@15",        "ready 3"),
+    ("the hold after a failed check",       "P@1 P@2 P@3 F@5 P@6 P@7 P@8 P@16",        "held 16"),
     ("became unhealthy",                    "P@1 P@2 P@3 F@5 F@6",                     "became unhealthy: 2 failed checks in a row after it had passed"),
     ("failures apart are forgiven",         "P@1 P@2 P@3 F@5 P@6 F@7 P@8",             "ready 3"),
     ("became unhealthy after the hold",     "P@1 P@2 P@3 P@13 F@14 F@15",              "became unhealthy: 2 failed checks in a row after it had passed"),
@@ -100,7 +104,7 @@ def test_verdict(text: str, verdict: str) -> None:
 def spoken(gate: Gate, watch: Watch, fault: str, now: float) -> str:
     if fault:
         return fault
-    if watch.held(gate, now):
+    if watch.held(gate):
         assert watch.ready
         return f"held {now:g}"
     return f"ready {watch.ready_at:g}" if watch.ready_at is not None else "not ready"
@@ -151,27 +155,25 @@ def test_one_shot(text: str, verdict: str) -> None:
 
 
 NEXT = [
-    # name                                looks            crowd  pause
-    ("at its cadence",                    "F@1",               1, 0.5),
-    ("slower in a crowd",                 "F@1",              40, 40 * CHECK_COST / 2),
-    ("sooner to complete a row",          "P@1",               1, 0.5 / 2.5),
-    ("sooner, but not in a crowd",        "P@1",              40, 40 * CHECK_COST / 4),
-    ("calm once it passed",               "P@1 P@2 P@3",      40, 1.0),
-    ("calm, a check failed meanwhile",    "P@1 P@2 P@3 F@4",   1, 1.0),
+    # name                                looks                        crowd  pause  checks
+    ("at its cadence",                    "F@1",                           1, 0.5, True),
+    ("slower in a crowd",                 "F@1",                          40, 40 * CHECK_COST, True),
+    ("sooner to complete a row",          "P@1",                           1, 0.5 / 4, True),
+    ("sooner, but not in a crowd",        "P@1",                          40, 40 * CHECK_COST / 4, True),
+    ("a glance once it passed",           "P@1 P@2 P@3",                  40, GLANCE, False),
+    ("a check each second",               "P@1 P@2 P@3 N@3.5",             1, 0.5, True),
+    ("a check when the hold ends",        "P@1 P@2 P@3 P@10.8 N@10.9",     1, 0.1, True),
+    ("calm after the hold",               "P@1 P@2 P@3 P@11 N@12",         1, GLANCE, False),
+    ("a check failed meanwhile",          "P@1 P@2 P@3 F@4",               1, 0.5, True),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "crowd", "pause"), [c[1:] for c in NEXT], ids=[c[0] for c in NEXT])
-def test_next_look(text: str, crowd: int, pause: float) -> None:
+@pytest.mark.parametrize(("text", "crowd", "pause", "checks"), [c[1:] for c in NEXT], ids=[c[0] for c in NEXT])
+def test_next_look(text: str, crowd: int, pause: float, checks: bool) -> None:
     watch, _ = watched(GATE, text)
     now = looks(text)[-1].at
-    assert next_look(GATE, watch, now, crowd) - now == pytest.approx(pause)
-
-
-def test_a_short_hold_is_looked_at_more_often() -> None:
-    gate = Gate(passes=1, cadence=0.1, hold=2)
-    watch, _ = watched(gate, "P@1")
-    assert next_look(gate, watch, 1, 1) == pytest.approx(1.25)
+    at, check = next_look(GATE, watch, now, crowd)
+    assert (at - now, check) == (pytest.approx(pause), checks)
 
 
 @pytest.mark.parametrize("text", ["P@1 P@2 P@3 P@13", "F@1 P@2 F@3", "P@1 R@2"])
