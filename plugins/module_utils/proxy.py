@@ -16,11 +16,12 @@ from .adapters import docker_engine
 from .adapters.haproxy import HAProxy
 from .adapters.local import HostFiles
 from .core.model import Finding, Invalid
-from .core.routing import Entrypoint, Settings
+from .core.routing import HEALTH_PORT, Entrypoint, Settings, inside
 
 KEYS = {"port", "address", "mode", "tls", "redirect"}
 CHOICES = {"mode": ("http", "tcp"), "tls": ("off", "if-certs", "enforced")}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def settings_of(wanted: Wanted) -> Settings:
     """Raises Invalid with every finding."""
     found: list[Finding] = []
     doors: list[Entrypoint] = []
-    ports: dict[int, str] = {}
+    ports = {HEALTH_PORT: (HEALTH_PORT, "the proxy's own health check")}
     for name, given in wanted.entrypoints.items():
         door = {"tls": wanted.tls if "redirect" in given else "off", **given}
         path = f"ingress_entrypoints.{name}"
@@ -75,10 +76,16 @@ def settings_of(wanted: Wanted) -> Settings:
             valid = isinstance(number, int) and 0 < number < 65536
             if not valid and (key in door or key == "port"):
                 found.append(Finding(f"{path}.{key}", f"is {number!r}, not a port", "1 to 65535"))
-            elif valid and number in ports:
-                found.append(Finding(f"{path}.{key}", f"port {number} is {ports[number]} already", "give each its own"))
+            elif valid and inside(number) in ports:
+                asked, other = ports[inside(number)]
+                same = (
+                    f"port {number} is" if asked == number else f"is {inside(number)} in the proxy, as port {asked} of"
+                )
+                found.append(Finding(f"{path}.{key}", f"{same} {other} already", "give each its own"))
             elif valid:
-                ports[number] = f"{path}.{key}"
+                ports[inside(number)] = (number, f"{path}.{key}")
+        if "redirect" in door and door.get("mode") == "tcp":
+            found.append(Finding(f"{path}.redirect", "is for http", "leave it out, or set mode: http"))
         if door["tls"] == "enforced" and not wanted.certificates:
             found.append(
                 Finding(
@@ -90,6 +97,8 @@ def settings_of(wanted: Wanted) -> Settings:
         if not found:
             doors.append(Entrypoint(name, door["port"], door.get("mode", "http"), door["tls"], door.get("redirect", 0)))
     for name, text in wanted.certificates.items():
+        if not _FILE.fullmatch(name):
+            found.append(Finding(f"ingress_certificates.{name}", "is not a name", "letters, digits, dots, - and _"))
         if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY-----" not in text:
             found.append(
                 Finding(

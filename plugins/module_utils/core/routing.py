@@ -27,6 +27,7 @@ _CHECK = re.compile(r"/[^\s'\"\\\x00-\x20\x7f#]*")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 
+HEALTH_PORT = 8404
 HIGHEST_PRIVILEGED = 1023
 LIFT = 10000
 """a privileged port P is served inside the proxy's container as P + LIFT: the proxy is not root"""
@@ -83,7 +84,7 @@ class Settings:
     token: str = ""
     conf: str = "/usr/local/etc/haproxy"
     run: str = "/run/haproxy"
-    health_port: int = 8404
+    health_port: int = HEALTH_PORT
     certificates: tuple[str, ...] = ()
     hsts: int = 31536000
     maxconn: int = 10000
