@@ -44,7 +44,6 @@ from .gate import Watch, completed, finished, judge, next_look
 from .model import Condition, Finding, Gate, Image, Observation, Observed, Order, Service, Stack
 from .plan import Action, Change, Plan, Ran, plan, problems
 
-
 ONE_SHOT_CADENCE = 0.1
 """seconds between two looks at whether a one-shot has ended"""
 
@@ -359,7 +358,8 @@ def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
     stop_first = change.order is Order.STOP_FIRST and bool(olds) and bool(change.new)
     fixed = bool(service.container_name) and bool(change.old)
     commands: list[Command] = []
-    if not fixed:
+    # made while what it waits for gets ready: not all at once, which would slow down those that start now
+    if not fixed and all(_satisfied(rollout, d.service, Condition.STARTED) for d in service.depends_on):
         commands += [Create(service.name, name, number) for name, number in change.new]
     if not track.started:
         if not all(_satisfied(rollout, d.service, d.condition) for d in service.depends_on):
