@@ -3,7 +3,7 @@
 """inventories/prod against one bare host over SSH: refused while placeholders are there, then deployed and gated.
 
 The host is a container with systemd and an SSH server. Images come from a registry beside it, by pinned tags, as in
-production. A second part deploys a Compose file of one's own with the collection installed from its tarball.
+production.
 """
 
 from __future__ import annotations
@@ -271,53 +271,3 @@ def test_a_bare_host_becomes_a_gated_calminer(
 
     checked = site(inventory, "--vault-password-file", key, "--check", "--diff", "-e", "stacks=calminer")
     assert "changed=0 " in checked.split("PLAY RECAP")[1]
-
-
-def test_an_installed_collection_deploys_a_compose_file_of_ones_own(
-    machine: Machine, registry: str, tmp_path: Path
-) -> None:
-    """From the tarball, in an empty folder, with ten lines of inventory."""
-    run(ansible("ansible-galaxy"), "collection", "build", "--force", "--output-path", tmp_path)
-    (tarball,) = tmp_path.glob("quaylock-stacks-*.tar.gz")
-    work = tmp_path / "work"
-    (work / "stacks/shop").mkdir(parents=True)
-    own = work / "collections"
-    run(ansible("ansible-galaxy"), "collection", "install", "--no-deps", "-p", own, tarball)
-    (work / "stacks/shop/compose.yaml").write_text(
-        """
-services:
-  web:
-    image: ${SHOP_IMAGE:?}
-    command: [python3, -m, http.server, "8000", --directory, /tmp]
-    user: "10001:10001"
-    read_only: true
-    tmpfs: [/tmp]
-    healthcheck:
-      test: [CMD, python3, -c, "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/', timeout=2)"]
-      interval: 30s
-    deploy: {replicas: 2, update_config: {monitor: 1s}}
-"""
-    )
-    host = {
-        **machine.variables(),
-        "ansible_user": "deploy",
-        "ansible_become": True,
-        "docker_insecure_registries": [registry],
-        "preflight_disk_free_mb": 1024,
-        "stacks": [
-            {
-                "name": "shop",
-                "compose": "stacks/shop/compose.yaml",
-                "variables": {"SHOP_IMAGE": f"{registry}/{PUSHED['calminer']}"},
-            }
-        ],
-    }
-    (work / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"prod-1": host}}}))
-    # no ansible.cfg of ours, and no link to the checkout: the installed collection alone
-    where = {"ANSIBLE_COLLECTIONS_PATH": str(own), "ANSIBLE_HOME": str(tmp_path / "home")}
-    call = [ansible("ansible-playbook"), "quaylock.stacks.site", "-i", "hosts.yml"]
-    said = run(*call, folder=work, **where)
-    assert "shop: healthy" in said
-    assert str(own) in run(*call, "-vvv", "--check", folder=work, **where)
-    seen = machine("docker ps -q --filter label=com.docker.compose.project=shop").split()
-    assert len(seen) == 2
