@@ -19,7 +19,8 @@ from .adapters.local import HostFiles, WallClock, host_key, locked, taken
 from .core import compose, report
 from .core.commands import Begun, Done, Fetch
 from .core.model import Image, Invalid, Json, Stack
-from .core.rollout import Outcome, Rollout, advance, milestone, recovery, teardown
+from .core.recovery import recovery, teardown
+from .core.rollout import Outcome, Rollout, advance, milestone
 from .journal import SqliteJournal
 from .perform import Host, observe, rendered, rendered_path, withdraw
 from .ports import Ingress, PortError

@@ -20,7 +20,7 @@ from typing import Any
 
 from .core.model import Json
 from .core.plan import Ran
-from .core.rollout import Unfinished
+from .core.recovery import Unfinished
 from .ports import PortError
 
 KEEP_DAYS = 90

@@ -21,7 +21,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Volume,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Ran
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Unfinished
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import Port, PortError
 
 

@@ -38,13 +38,12 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     TcpProbe,
     Volume,
 )
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import recovery, teardown
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import (
     Outcome,
     Phase,
     Rollout,
     advance,
-    recovery,
-    teardown,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.perform import Host, observe, perform
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
@@ -111,7 +110,9 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
                 name=name,
                 image=image,
                 container={"HostConfig": {"RestartPolicy": {"Name": "no" if one_shot else "unless-stopped"}}},
-                gate=Gate(probes=(TcpProbe(80),), passes=2, cadence=0.2, hold=1.0, deadline=20.0, progress=15.0, retries=2),
+                gate=Gate(
+                    probes=(TcpProbe(80),), passes=2, cadence=0.2, hold=1.0, deadline=20.0, progress=15.0, retries=2
+                ),
                 spec=f"spec-{changed if rng.random() < 0.8 else version}",
                 replicas=1 if one_shot or stop_first else rng.choice([1, 1, 2, 3]),
                 depends_on=tuple(Dependency(d) for d in deps),
@@ -120,7 +121,9 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
                 bound="it publishes a port" if stop_first else "",
                 container_name=f"the-{name}" if stop_first and form.random() < 0.5 else "",
                 grace=1.0,
-                routes=(Route("http", 80, host=f"{name}.v{version if rng.random() < 0.1 else 0}", drain=1.0),) if routed else (),
+                routes=(Route("http", 80, host=f"{name}.v{version if rng.random() < 0.1 else 0}", drain=1.0),)
+                if routed
+                else (),
             )
         )
     shots = {s.name for s in services if s.one_shot}
@@ -128,7 +131,12 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
         replace(
             s,
             depends_on=tuple(
-                replace(d, condition=Condition.COMPLETED if d.service in shots else form.choice([Condition.HEALTHY, Condition.STARTED]))
+                replace(
+                    d,
+                    condition=Condition.COMPLETED
+                    if d.service in shots
+                    else form.choice([Condition.HEALTHY, Condition.STARTED]),
+                )
                 for d in s.depends_on
             ),
         )
@@ -169,7 +177,13 @@ class Run:
         self.engine = SimulatedEngine(world)
         self.journal = SimulatedJournal(world)
         self.host = Host(
-            self.engine, SimulatedIngress(world), SimulatedFiles(world), self.journal, SimulatedClock(world), FOLDER, "proxy"
+            self.engine,
+            SimulatedIngress(world),
+            SimulatedFiles(world),
+            self.journal,
+            SimulatedClock(world),
+            FOLDER,
+            "proxy",
         )
         self.events = 0
         self.hurt = world.hurt
@@ -216,7 +230,9 @@ class Run:
                     at = self.world.now + self.rng.expovariate(8)
                 heapq.heappush(due, (at, next(ticket), command))
             if rollout.finished:
-                self.story.tell(self.world, f"{rollout.outcome}: {[f.reason for f in rollout.failures]} {list(rollout.notes)}")
+                self.story.tell(
+                    self.world, f"{rollout.outcome}: {[f.reason for f in rollout.failures]} {list(rollout.notes)}"
+                )
                 return rollout
             if not due:
                 raise Broken(f"the rollout waits for nothing in phase {rollout.phase.value}")
@@ -254,7 +270,11 @@ class Run:
 
     def happen(self, rollout: Rollout, command: Command) -> Event:
         world = self.world
-        if self.faults.error_rate and not isinstance(command, (Look, Record)) and self.rng.random() < self.faults.error_rate:
+        if (
+            self.faults.error_rate
+            and not isinstance(command, (Look, Record))
+            and self.rng.random() < self.faults.error_rate
+        ):
             if self.rng.random() < 0.5:
                 self._perform(rollout, command)
             self.story.tell(world, f"ERROR {command}")
@@ -278,6 +298,14 @@ class Run:
             raise Broken(unfit)
         promises.remember(world, rollout, command)
         return Done(command, world.now, value)
+
+
+def clear_one_shots(world: World, story: Story) -> None:
+    """Somebody tidies up, as `docker container prune` does."""
+    story.tell(world, "ONE-SHOTS ARE CLEARED AWAY")
+    for container in [c for c in world.containers.values() if not c.restarts_with_engine and not world.runs(c)]:
+        del world.containers[container.name]
+        world.serving = [c for c in world.serving if c is not container]
 
 
 def check_end(world: World, stack: Stack, run: Run, rollout: Rollout) -> None:
@@ -310,9 +338,13 @@ def simulate(seed: int, story: Story | None = None) -> int:
             promises.always(world, Rollout("killed", stack, world.released), world.hurt)
         events += run.events
         world.disk_full = False
+        if rng.random() < 0.2:
+            clear_one_shots(world, story)
     final = make_stack(rng, 9, behaviours, False, seed)
     for attempt in ("r9", "r9-again"):
         world.now += 10
+        if attempt != "r9" and rng.random() < 0.5:
+            clear_one_shots(world, story)
         run = Run(world, rng, Faults(), story)
         done = run.deploy(final, attempt)
         events += run.events

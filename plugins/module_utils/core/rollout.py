@@ -9,7 +9,7 @@ failure before the commit, of whatever kind, converges back to the replicas that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -41,7 +41,7 @@ from .commands import (
 )
 from .converge import Goals, goal_for, sample_of
 from .gate import Watch, completed, finished, judge, next_look
-from .model import Condition, Finding, Gate, Image, Observation, Observed, Order, Service, Stack
+from .model import Condition, Finding, Gate, Image, Observation, Order, Service, Stack
 from .plan import Action, Change, Plan, Ran, plan, problems
 
 ONE_SHOT_CADENCE = 0.1
@@ -501,92 +501,6 @@ def _drive_converging(rollout: Rollout) -> Step:
         last = (*last, Record("finished"))
     rollout, commands = _issue(replace(rollout, outcome=outcome, phase=Phase.CLOSING), last)
     return (rollout, commands) if commands else (replace(rollout, phase=Phase.DONE), ())
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """What the journal says of a rollout that did not reach its end: see `milestone`."""
-
-    rollout: str
-    committed: bool
-    members: Mapping[str, Sequence[str]]
-    incumbents: Mapping[str, Sequence[str]]
-    running: frozenset[str]
-    """incumbents that ran when the rollout began"""
-
-
-def recovery(name: str, stack: Stack, left: Unfinished, seen: Observation) -> Rollout:
-    """Finish (past its commit) or undo (before it) what a killed run left. `stack` is the release that stays."""
-    groups: dict[str, dict[str, Observed]] = {}
-    for replica in seen.replicas:
-        groups.setdefault(replica.service, {})[replica.name] = replica
-    wanted = left.members if left.committed else left.incumbents
-    services = {s.name: s for s in stack.services}
-    goals = {}
-    for service_name in sorted({*groups, *wanted, *seen.routed}):
-        known = services.get(service_name)
-        goal = goal_for(known) if known else converge.Goal(service_name)
-        there = groups.get(service_name, {})
-        goals[service_name] = _recovered(goal, known, wanted.get(service_name, ()), there, left, seen)
-    return Rollout(id=name, stack=stack, phase=Phase.CONVERGING, seen=seen, goals=goals, outcome=Outcome.RECOVERED)
-
-
-def _recovered(
-    goal: converge.Goal,
-    service: Service | None,
-    wanted: Sequence[str],
-    there: Mapping[str, Observed],
-    left: Unfinished,
-    seen: Observation,
-) -> converge.Goal:
-    """One service of a recovery. A fixed container_name may be borne by the new one while the old one stands aside."""
-    aside = {n: set_aside(n, left.rollout) for n in wanted if set_aside(n, left.rollout) in there}
-    if left.committed:
-        aside = {}
-    made = {n for n, o in there.items() if o.rollout == left.rollout}
-    stays = [aside.get(n, n) for n in wanted if n in aside or (n in there and (left.committed or n not in made))]
-    ran = left.running | set(aside.values())
-    one_shot = service is not None and service.one_shot
-    routed = frozenset(stays) if service is not None and service.routes else frozenset()
-    moves = seen.routed.get(goal.service, frozenset()) != routed or bool(routed and goal.service in seen.stale_routes)
-    # running is not passing: whoever was killed may just have started it, so it is gated before traffic goes to it
-    regated = {n for n in stays if moves and there[n].running}
-    start = [
-        n for n in stays if not one_shot and (n in regated or (not there[n].running and (left.committed or n in ran)))
-    ]
-    return replace(
-        goal,
-        target=tuple(sorted(routed)),
-        start=tuple(start),
-        surplus=tuple(n for n in there if n not in stays and (left.committed or n in made)),
-        route=moves,
-        rename=tuple((new, old) for old, new in aside.items()),
-    )
-
-
-def teardown(name: str, stack: Stack, seen: Observation, remove_volumes: bool = False) -> Rollout:
-    """Everything of the stack leaves, dependents first; volumes only when asked for."""
-    services = {s.name: s for s in stack.services}
-    goals = {
-        service: replace(
-            goal_for(services[service]) if service in services else converge.Goal(service),
-            surplus=tuple(o.name for o in seen.replicas if o.service == service),
-            route=service in seen.routed,
-            drain=0.0,
-        )
-        for service in dict.fromkeys([*(o.service for o in seen.replicas), *seen.routed])
-    }
-    own = [n.name for n in stack.networks if not n.external and n.name in seen.networks]
-    volumes = [v.name for v in stack.volumes if not v.external and v.name in seen.volumes] if remove_volumes else []
-    return Rollout(
-        id=name,
-        stack=stack,
-        phase=Phase.CONVERGING,
-        seen=seen,
-        goals=goals,
-        outcome=Outcome.REMOVED,
-        cleanup=(*(RemoveNetwork(n) for n in own), *(RemoveVolume(v) for v in volumes)),
-    )
 
 
 def milestone(rollout: Rollout, kind: str) -> Mapping[str, Any]:

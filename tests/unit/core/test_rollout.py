@@ -16,14 +16,12 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
     Observe,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Image, Observation, Order, Sample
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished, recovery, teardown
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import (
     Outcome,
     Phase,
-    Unfinished,
     advance,
     milestone,
-    recovery,
-    teardown,
 )
 
 from .stage import NETWORK, VOLUME, Stage, observed, played, rollout, seen, service, stack
