@@ -43,8 +43,10 @@ def test_every_default_is_specified_and_the_other_way_round(role):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_specs_name_the_defaults_that_the_role_has(role):
+    """A default that is worked out may be told in words."""
     specified = {name: option["default"] for name, option in options(role).items() if "default" in option}
-    assert {k: v for k, v in read(role, "defaults/main.yml").items() if specified.get(k) != v} == {}
+    plain = {name: value for name, value in read(role, "defaults/main.yml").items() if "{{" not in str(value)}
+    assert {name: value for name, value in plain.items() if specified.get(name) != value} == {}
 
 
 @pytest.mark.parametrize("role", ROLES)
