@@ -8,9 +8,11 @@ import argparse
 import sys
 
 from tests.bench.figures import table, write
+from tests.bench.newcomer import make_up
 from tests.bench.rollouts import ROOT, rollouts
+from tests.bench.simulation import simulation
 
-BENCHES = {"rollouts": rollouts}
+BENCHES = {"rollouts": rollouts, "make_up": make_up, "simulation": simulation}
 
 
 def main() -> int:
