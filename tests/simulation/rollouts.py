@@ -113,7 +113,7 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
                 gate=Gate(
                     probes=(TcpProbe(80),), passes=2, cadence=0.2, hold=1.0, deadline=20.0, progress=15.0, retries=2
                 ),
-                spec=f"spec-{changed if rng.random() < 0.8 else version}",
+                spec=f"spec-{rng.choice([changed, changed, changed, version, 'same'])}",
                 replicas=1 if one_shot or stop_first else rng.choice([1, 1, 2, 3]),
                 depends_on=tuple(Dependency(d) for d in deps),
                 one_shot=one_shot,
@@ -121,7 +121,7 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
                 bound="it publishes a port" if stop_first else "",
                 container_name=f"the-{name}" if stop_first and form.random() < 0.5 else "",
                 grace=1.0,
-                routes=(Route("http", 80, host=f"{name}.v{version if rng.random() < 0.1 else 0}", drain=1.0),)
+                routes=(Route("http", 80, host=f"{name}.v{version if rng.random() < 0.3 else 0}", drain=1.0),)
                 if routed
                 else (),
             )
@@ -324,17 +324,19 @@ def simulate(seed: int, story: Story | None = None) -> int:
     story = story or Story()
     behaviours: dict[str, Behaviour] = {}
     world = World(behaviours=behaviours)
-    events = 0
+    events, killed = 0, False
     for version in range(1, rng.randint(2, 5)):
         bad = rng.random() < 0.4
         stack = make_stack(rng, version, behaviours, bad, seed)
-        run = Run(world, rng, _faults(rng), story)
+        run = Run(world, rng, _faults(rng, killed), story)
+        killed = False
         try:
             done = run.deploy(stack, f"r{version}")
             if run.faults == Faults():
                 check_end(world, stack, run, done[-1])
                 world.hurt -= {s.name for s in stack.services} if done[-1].outcome is Outcome.DEPLOYED else set()
         except Killed:
+            killed = True
             promises.always(world, Rollout("killed", stack, world.released), world.hurt)
         events += run.events
         world.disk_full = False
@@ -359,8 +361,11 @@ def simulate(seed: int, story: Story | None = None) -> int:
     return events
 
 
-def _faults(rng: random.Random) -> Faults:
+def _faults(rng: random.Random, again: bool) -> Faults:
+    """`again`: the run before was killed, so this one recovers, and that may be killed too."""
     dice = rng.random()
+    if again and rng.random() < 0.4:
+        return Faults(kill_at=rng.randint(0, 40))
     if dice < 0.25:
         return Faults()
     if dice < 0.55:

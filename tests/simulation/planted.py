@@ -1,0 +1,297 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Mistakes to plant into the engine, to see that the simulation finds each of them.
+
+Each function takes pytest's monkeypatch and spoils one decision; its first line says what a user would suffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.quaylock.stacks.plugins.module_utils import perform
+from ansible_collections.quaylock.stacks.plugins.module_utils.core import converge, gate, plan, recovery, rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Remove, Stop
+
+from . import host, rollouts
+
+Patch = Any
+Plant = Callable[[Patch], None]
+PLANTS: list[Plant] = []
+
+
+def plant(spoil: Plant) -> Plant:
+    PLANTS.append(spoil)
+    return spoil
+
+
+def wrapped(patch: Patch, where: Any, name: str, spoiled: Callable[..., Any]) -> None:
+    """`spoiled` gets the real function first."""
+    real = getattr(where, name)
+    patch.setattr(where, name, lambda *args, **about: spoiled(real, *args, **about))
+
+
+def goals(patch: Patch, name: str, **spoiled: Any) -> None:
+    """Every goal that `name` of the rollout makes has these values."""
+    wrapped(patch, rollout, name, lambda real, *args: {k: replace(g, **spoiled) for k, g in real(*args).items()})
+
+
+# -- the gate ---------------------------------------------------------------------------
+
+
+@plant
+def one_pass_is_enough(patch: Patch) -> None:
+    """A replica that answered once takes traffic."""
+    wrapped(patch, rollout, "judge", lambda real, g, watch, sample: real(replace(g, passes=1), watch, sample))
+
+
+@plant
+def the_hold_is_forgotten(patch: Patch) -> None:
+    """A release is committed before it was watched."""
+    patch.setattr(gate.Watch, "held", lambda self, *about: self.ready)
+
+
+@plant
+def a_crash_is_ignored(patch: Patch) -> None:
+    """What died while it was watched is released."""
+
+    def spoiled(real: Any, g: Any, watch: Any, sample: Any) -> Any:
+        seen, fault = real(g, watch, sample)
+        return (seen, fault) if sample.running else (watch, "")
+
+    wrapped(patch, rollout, "judge", spoiled)
+
+
+@plant
+def a_failed_one_shot_counts_as_done(patch: Patch) -> None:
+    """The new release runs against a database that was not migrated."""
+    wrapped(patch, rollout, "finished", lambda real, watch, s, *more: real(watch, replace(s, exit_code=0), *more))
+
+
+# -- the plan ---------------------------------------------------------------------------
+
+
+@plant
+def orphans_stay(patch: Patch) -> None:
+    """What left the file goes on running."""
+
+    def spoiled(real: Any, *args: Any) -> Any:
+        made = real(*args)
+        return replace(made, changes=tuple(c for c in made.changes if c.action is not plan.Action.REMOVE))
+
+    wrapped(patch, rollout, "plan", spoiled)
+
+
+@plant
+def a_one_shot_runs_at_every_deploy(patch: Patch) -> None:
+    """A migration that ended well runs again."""
+    wrapped(patch, plan, "_good", lambda real, s, o, image: not s.one_shot and real(s, o, image))
+    patch.setattr(rollouts.SimulatedJournal, "ran", lambda self, stack: frozenset())
+
+
+@plant
+def a_cleared_one_shot_is_forgotten(patch: Patch) -> None:
+    """A migration runs again because somebody removed its container."""
+    patch.setattr(rollouts.SimulatedJournal, "ran", lambda self, stack: frozenset())
+
+
+@plant
+def an_image_alone_is_no_change(patch: Patch) -> None:
+    """The old image goes on serving."""
+    wrapped(patch, plan, "_good", lambda real, s, o, image: real(s, o, replace(image, id=o.image)))
+
+
+# -- the way forward --------------------------------------------------------------------
+
+
+@plant
+def dependencies_are_not_waited_for(patch: Patch) -> None:
+    """Everything starts at once."""
+    patch.setattr(rollout, "_satisfied", lambda *args: True)
+
+
+@plant
+def traffic_moves_before_the_checks(patch: Patch) -> None:
+    """A replica takes traffic as soon as it was started."""
+    patch.setattr(rollout.Track, "ready", rollout.Track.started)
+
+
+@plant
+def traffic_moves_before_the_hold(patch: Patch) -> None:
+    """A generation that serves is replaced by one that nobody watched."""
+    patch.setattr(rollout.Track, "incumbent", property(lambda self: False))
+
+
+@plant
+def the_commit_does_not_wait_for_the_switch(patch: Patch) -> None:
+    """The release is written down while the proxy still sends everything to the old one."""
+    wrapped(patch, rollout.Track, "settled", lambda real, track, now: real(replace(track, switched_at=now - 60), now))
+
+
+@plant
+def the_old_is_removed_before_the_commit(patch: Patch) -> None:
+    """There is nothing to go back to."""
+
+    def spoiled(real: Any, state: Any, track: Any) -> Any:
+        olds = track.change.old if track.started and track.ready else ()
+        return (*real(state, track), *(Remove(track.service.name, o.name) for o in olds))
+
+    wrapped(patch, rollout, "_next", spoiled)
+
+
+@plant
+def the_old_is_stopped_before_the_new_one_is_ready(patch: Patch) -> None:
+    """Start-first is not."""
+
+    def spoiled(real: Any, state: Any, track: Any) -> Any:
+        return (*real(state, track), *(Stop(track.service.name, o.name, 1.0) for o in track.change.old))
+
+    wrapped(patch, rollout, "_next", spoiled)
+
+
+@plant
+def the_old_is_kept_after_the_commit(patch: Patch) -> None:
+    """Two generations run for ever."""
+    goals(patch, "_after_commit", surplus=())
+
+
+@plant
+def the_published_file_is_forgotten(patch: Patch) -> None:
+    """compose.yaml on the host is of another release."""
+    patch.setattr(perform, "publish", lambda *args: None)
+
+
+# -- the way back -----------------------------------------------------------------------
+
+
+@plant
+def what_was_stopped_is_not_started_again(patch: Patch) -> None:
+    """A rollback ends with the service down."""
+    goals(patch, "_before", start=())
+
+
+@plant
+def traffic_is_not_given_back(patch: Patch) -> None:
+    """A rollback removes what the proxy sends to."""
+    goals(patch, "_before", route=False)
+
+
+@plant
+def traffic_is_given_back_by_the_new_rules(patch: Patch) -> None:
+    """The old release is behind the new one's host names."""
+    goals(patch, "_before", old_routes=False)
+
+
+@plant
+def the_new_stays_after_a_rollback(patch: Patch) -> None:
+    """A bad release goes on running beside the old one."""
+    goals(patch, "_before", surplus=())
+
+
+@plant
+def names_are_not_given_back(patch: Patch) -> None:
+    """container_name is somebody-before-somewhen after a rollback."""
+    goals(patch, "_before", rename=())
+
+
+@plant
+def the_way_back_does_not_wait(patch: Patch) -> None:
+    """What was under way when it failed is done after it was undone."""
+
+    def spoiled(real: Any, *args: Any) -> Any:
+        state, commands = real(*args)
+        return replace(state, pending=frozenset()), commands
+
+    wrapped(patch, rollout, "_undo", spoiled)
+
+
+@plant
+def drains_are_skipped(patch: Patch) -> None:
+    """Open connections are cut."""
+    wrapped(patch, converge, "_clear", lambda real, goal, *args, **more: real(replace(goal, drain=0.0), *args, **more))
+
+
+@plant
+def removal_does_not_wait_for_the_switch(patch: Patch) -> None:
+    """The replica that takes the traffic is removed."""
+
+    def spoiled(real: Any, made: Any, pending: Any) -> Any:
+        return (*real(made, pending), *(Remove(g.service, n) for g in made.values() for n in g.surplus if g.up))
+
+    wrapped(patch, converge, "step", spoiled)
+
+
+@plant
+def an_old_one_takes_traffic_unseen(patch: Patch) -> None:
+    """After a rollback the proxy sends to what has just been started."""
+    wrapped(patch, converge, "judge", lambda real, g, w, s: (replace(real(g, w, s)[0], ready_at=s.at), ""))
+
+
+# -- recovery ---------------------------------------------------------------------------
+
+
+def remembered(patch: Patch, spoiled: Callable[..., Any]) -> None:
+    """What the journal says of a killed rollout, as the spoiled recovery takes it."""
+    wrapped(patch, rollouts, "recovery", lambda real, name, s, left, seen: real(name, s, spoiled(left, seen), seen))
+
+
+@plant
+def a_killed_rollout_counts_as_committed(patch: Patch) -> None:
+    """What did not pass becomes the release."""
+    remembered(patch, lambda left, seen: replace(left, committed=True))
+
+
+@plant
+def a_committed_rollout_counts_as_killed(patch: Patch) -> None:
+    """What was released is taken back."""
+    remembered(patch, lambda left, seen: replace(left, committed=False))
+
+
+@plant
+def old_is_what_runs(patch: Patch) -> None:
+    """Recovery keeps what happens to run."""
+
+    def running(left: Any, seen: Any) -> Any:
+        found: dict[str, list[str]] = {}
+        for o in seen.replicas:
+            if o.running:
+                found.setdefault(o.service, []).append(o.name)
+        return replace(left, incumbents=found, rollout="r0")
+
+    remembered(patch, running)
+
+
+@plant
+def what_ran_is_forgotten(patch: Patch) -> None:
+    """Recovery leaves down what a killed rollout had stopped."""
+    remembered(patch, lambda left, seen: replace(left, running=frozenset()))
+
+
+@plant
+def running_is_passing(patch: Patch) -> None:
+    """Recovery sends traffic to what a killed recovery had just started."""
+
+    def spoiled(real: Any, goal: Any, service: Any, wanted: Any, there: Any, *more: Any) -> Any:
+        made = real(goal, service, wanted, there, *more)
+        return replace(made, start=tuple(n for n in made.start if not there[n].running))
+
+    wrapped(patch, recovery, "_recovered", spoiled)
+
+
+@plant
+def the_plan_is_not_written_down(patch: Patch) -> None:
+    """Nothing is known of a rollout that was killed."""
+
+    def spoiled(real: Any, journal: Any, name: str, kind: str, *more: Any) -> None:
+        if kind != "planned":
+            real(journal, name, kind, *more)
+
+    wrapped(patch, host.SimulatedJournal, "milestone", spoiled)
+
+
+@plant
+def a_teardown_takes_the_volumes(patch: Patch) -> None:
+    """The data is gone."""
+    wrapped(patch, rollouts, "teardown", lambda real, *args: real(*args, remove_volumes=True))

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Two thousand lives of a host without a broken promise, and mistakes on purpose that have to break one.
+
+More: `python -m tests.simulation.rollouts --seeds 100000`; the story of one: `--seed N`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from .planted import PLANTS, Plant
+from .promises import Broken
+from .rollouts import Story, broken_seeds, simulate, slices
+
+SEEDS = int(os.environ.get("QUAYLOCK_SEEDS", "2000"))
+ENOUGH = 400
+"""seeds within which a planted mistake has to be found"""
+SHOWN = 40
+
+
+def story(seed: int) -> list[str]:
+    told = Story()
+    try:
+        simulate(seed, told)
+    except Broken as error:
+        told.lines.append(f"BROKEN: {error}")
+    return told.lines
+
+
+def test_no_seed_breaks_a_promise() -> None:
+    events, broken = 0, []
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+        for more, found in pool.map(broken_seeds, *zip(*slices(SEEDS, 100), strict=True)):
+            events, broken = events + more, broken + found
+    if broken:
+        shortest = min((story(seed) for seed, _ in broken[:10]), key=len)
+        each = "\n".join(f"seed {seed}: {why}" for seed, why in broken)
+        tail = "\n".join(shortest[-SHOWN:])
+        pytest.fail(f"{len(broken)} of {SEEDS} seeds broke a promise\n{each}\n\nthe shortest of them ends so:\n{tail}")
+    assert events > 100 * SEEDS, "rollouts happened at all"
+
+
+@pytest.mark.parametrize("seed", [0, 76, 832])
+def test_a_seed_tells_the_same_story_again(seed: int) -> None:
+    assert story(seed) == story(seed)
+
+
+def test_the_stories_have_everything_in_them() -> None:
+    """A fault or an outcome that never happens proves nothing."""
+    text = "\n".join(line for seed in range(120) for line in story(seed))
+    wanted = ["KILLED", "ENGINE RESTARTS", "DISK FULL", "SOMEBODY REMOVES", "ERROR", "ONE-SHOTS ARE CLEARED"]
+    wanted += ["(finish)", "(undo)", *(f"Outcome.{o}" for o in ("DEPLOYED", "ROLLED_BACK", "UNCHANGED", "RECOVERED"))]
+    wanted += ["Outcome.INCOMPLETE", "Outcome.REMOVED", "Rename(", "Drain(", "Unroute(", "old=True"]
+    assert [word for word in wanted if word not in text] == []
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+def test_a_planted_mistake_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If one is not, the promises have become too weak."""
+    plant(monkeypatch)
+    for seed in range(ENOUGH):
+        try:
+            simulate(seed)
+        except Broken:
+            return
+    pytest.fail(f"{ENOUGH} seeds, and nobody noticed: {plant.__doc__}")
