@@ -166,9 +166,7 @@ class SimulatedEngine:
     def create(self, name: str, body: Json, fixed: Sequence[str] = ()) -> None:
         labels = body["Labels"]
         there = self.world.containers.get(name)
-        if there is not None:
-            if there.rollout == labels[ROLLOUT]:
-                return
+        if there is not None and there.rollout != labels[ROLLOUT]:
             raise PortError(f"the name {name} is taken")
         if self.world.disk_full:
             raise PortError(f"create {name}: no space left on device")
@@ -209,7 +207,9 @@ class SimulatedEngine:
         self.world.containers[new] = c
 
     def sample(self, name: str, gate: Gate, at: float, check: bool) -> Sample:
-        c = self._container(name)
+        c = self.world.containers.get(name)
+        if c is None:
+            return Sample(at, False, exit_code=137, output=f"{name} was removed while it was being gated")
         running = self.world.runs(c)
         passed = self.world.alive(name) if running and check else None
         if passed:
@@ -218,13 +218,15 @@ class SimulatedEngine:
             c.clean_since = at if c.row == 1 else c.clean_since
         elif check or not running:
             c.forget_looks()
-        return Sample(at, running, passed, "" if passed else "503", c.exit_code, False, 0, str(c.started))
+        return Sample(at, running, passed, "503" if passed is False else "", c.exit_code, False, 0, str(c.started))
 
     def logs(self, name: str, lines: int) -> str:
+        self._container(name)
         return f"last words of {name}"
 
     def address(self, name: str, network: str) -> str:
-        self._container(name)
+        if not self.world.runs(self._container(name)):
+            raise PortError(f"{name} has no address in {network}; does it run?")
         return f"ip of {name}"
 
     def restart_engine(self) -> None:
