@@ -142,7 +142,7 @@ STAGES: dict[str, Callable[[], Counts]] = {
     "unit": lambda: pytest("unit", "tests/unit"),
     "simulate": simulate,
     "molecule": molecule,
-    "integration": lambda: pytest("integration", "tests/integration"),
+    "integration": lambda: pytest("integration", "tests/contract", "tests/integration"),
     "e2e": lambda: pytest("e2e", "tests/e2e"),
 }
 WITH_ENGINE = {"molecule", "integration", "e2e"}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 from ansible_collections.quaylock.stacks.tests.load import Load, Report
 
@@ -222,9 +223,7 @@ def test_a_broken_release_never_sees_traffic_and_is_undone(clone: Clone, up: str
 
 def test_what_users_get_today_loses_requests(clone: Clone, tmp_path: Path) -> None:
     """The control: the same load while `docker compose up -d` brings a new release of a service."""
-    peer = subprocess.run(
-        [str(ROOT / "scripts/compose-peer")], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    peer = compose_peer()
     image, port = web_image(), 18977
 
     def release(version: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import Entry, SqliteJournal
+from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 docker = pytest.importorskip("docker")
@@ -146,7 +146,4 @@ def harbour(harbours: Callable[..., Harbour]) -> Harbour:
 @pytest.fixture(scope="session")
 def docker_compose() -> str:
     """The Compose that we compare with."""
-    done = subprocess.run([str(ROOT / "scripts/compose-peer")], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.fail(f"no docker-compose to compare with: {done.stderr}")
-    return done.stdout.strip()
+    return compose_peer()

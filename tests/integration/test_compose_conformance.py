@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose impor
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_yaml import documents
+from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 
 pytestmark = pytest.mark.integration
 
@@ -63,12 +63,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def compose() -> str:
-    """docker-compose, from QUAYLOCK_COMPOSE, COMPOSE_PEER or PATH. Without it nothing here proves anything."""
-    named = [os.environ.get(name) for name in ("QUAYLOCK_COMPOSE", "COMPOSE_PEER")]
-    found = next((path for path in (*named, shutil.which("docker-compose")) if path and Path(path).is_file()), None)
-    if not found:
-        pytest.fail("docker-compose is missing: scripts/compose-peer prints one; set QUAYLOCK_COMPOSE to its path")
-    return found
+    return compose_peer()
 
 
 def asked(compose: str, folder: Path, *words: str) -> str:

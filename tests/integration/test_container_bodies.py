@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import Context, read
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
+from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 
 pytestmark = pytest.mark.integration
 
@@ -46,10 +47,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    named = [os.environ.get(name) for name in ("QUAYLOCK_COMPOSE", "COMPOSE_PEER")]
-    compose = next((path for path in (*named, shutil.which("docker-compose")) if path and Path(path).is_file()), None)
-    if not compose:
-        pytest.fail("docker-compose is missing: scripts/compose-peer prints one; set QUAYLOCK_COMPOSE to its path")
+    compose = compose_peer()
     folder = tmp_path_factory.mktemp("bodies")
     shutil.copytree(FIXTURE, folder, dirs_exist_ok=True)
     client = docker.from_env()
