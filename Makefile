@@ -38,7 +38,8 @@ unit: ## Unit tests; they need no engine
 	@scripts/test unit
 
 simulate: ## Simulated rollouts with faults (SEEDS=100000)
-	@SEEDS=$(SEEDS) scripts/test simulate
+	@scripts/bootstrap test
+	@.venv/bin/python -m tests.simulation.rollouts --seeds $(SEEDS)
 
 molecule: ## Every role on test hosts (SCENARIO=docker for one)
 	@SCENARIO="$(SCENARIO)" scripts/test molecule
