@@ -63,7 +63,7 @@ def table(specs: Mapping[str, Any]) -> str:
 def updated(readme: str, specs: Mapping[str, Any]) -> str:
     """The README with its table renewed. Raises ValueError where the marks are missing."""
     before, mark, rest = readme.partition(BEGIN)
-    _, closing, after = rest.partition(END)
+    _until, closing, after = rest.partition(END)
     if not mark or not closing:
         raise ValueError(f"no {BEGIN} ... {END}")
     return f"{before}{BEGIN}\n\n{table(specs)}\n\n{END}{after}"

@@ -136,10 +136,10 @@ def preview(host: Host, stack: Stack, previous: Stack | None, journal: SqliteJou
             service = stack.service(command.service)
             image = host.engine.image(service.image) if service.pull_policy not in ("always", "build") else None
             value: Any = image or Image(service.image, TO_BE_FETCHED)
-            state, _ = advance(state, Done(command, host.clock.now(), value))
+            state, _asked = advance(state, Done(command, host.clock.now(), value))
     seen = observe(host, stack)
     observing = next(c for c in state.pending)
-    state, _ = advance(state, Done(observing, host.clock.now(), seen))
+    state, _asked = advance(state, Done(observing, host.clock.now(), seen))
     return state
 
 

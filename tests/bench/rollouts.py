@@ -99,11 +99,11 @@ class Ours:
 def measure(side: Compose | Ours, colds: int, repeats: int) -> tuple[float, float]:
     """Medians of cold starts and of runs with nothing to do, in seconds; always cleared away afterwards."""
     cold, again = [], []
-    for _ in range(colds):
+    for _turn in range(colds):
         try:
             side.down()
             cold.append(timed(side.cold))
-            again += [timed(side.again) for _ in range(repeats)]
+            again += [timed(side.again) for _turn in range(repeats)]
         finally:
             side.down()
     return statistics.median(cold), statistics.median(again)

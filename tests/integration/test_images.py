@@ -110,7 +110,7 @@ def small(client: Any, ref: str, content: str) -> str:
         info = tarfile.TarInfo("content")
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content.encode()))
-    name, _, tag = ref.rpartition(":")
+    name, _sign, tag = ref.rpartition(":")
     answer = client.api.import_image_from_data(buffer.getvalue(), repository=name, tag=tag)
     return str(json.loads(answer.splitlines()[-1])["status"])
 

@@ -46,7 +46,7 @@ def rolled_back(harbour: Harbour, services: Mapping[str, Any], **about: Any) -> 
 def test_an_unhealthy_release_goes_back_and_says_why(harbour: Harbour) -> None:
     harbour.deployed({"web": web(deploy={"replicas": 2}), "other": web()})
     bad = web(environment={"READY_AFTER": "3600"}, deploy={"replicas": 2}, gate={"deadline": "2s"}, healthcheck=QUICK)
-    answer, _ = rolled_back(harbour, {"web": bad, "other": web()})
+    answer, _took = rolled_back(harbour, {"web": bad, "other": web()})
     [failure] = [f for f in answer["failures"] if f["replica"]][:1]
     assert "did not pass within 2 s" in failure["reason"]
     assert "503" in failure["said"]
@@ -83,14 +83,14 @@ def test_what_is_killed_for_memory_is_said_to_be(harbour: Harbour) -> None:
 def test_healthy_at_first_and_dead_while_watched_is_not_released(harbour: Harbour) -> None:
     harbour.deployed({"web": web()})
     bad = web(environment={"CRASH_AFTER": "1.5"}, monitor="3s")
-    answer, _ = rolled_back(harbour, {"web": bad})
+    answer, _took = rolled_back(harbour, {"web": bad})
     assert "exited with code 1" in answer["failures"][0]["reason"]
 
 
 def test_healthy_at_first_and_unhealthy_while_watched_is_not_released(harbour: Harbour) -> None:
     harbour.deployed({"web": web()})
     bad = web(environment={"FAIL_AFTER": "1.5"}, monitor="6s")
-    answer, _ = rolled_back(harbour, {"web": bad})
+    answer, _took = rolled_back(harbour, {"web": bad})
     assert "became unhealthy" in answer["failures"][0]["reason"]
 
 
@@ -107,7 +107,7 @@ def test_one_bad_replica_of_three_is_a_bad_release(harbour: Harbour, tmp_path: P
         gate={"deadline": "3s"},
         healthcheck=QUICK,
     )
-    answer, _ = rolled_back(harbour, {"web": bad})
+    answer, _took = rolled_back(harbour, {"web": bad})
     assert len(list(state.glob("serve-*"))) == 3
     assert '"bad"' in answer["failures"][0]["said"]
 
@@ -131,7 +131,7 @@ def test_a_failing_one_shot_stops_what_waits_for_it(harbour: Harbour, tmp_path: 
         }
 
     harbour.deployed(services("1", "0"))
-    answer, _ = rolled_back(harbour, services("2", "3"))
+    answer, _took = rolled_back(harbour, services("2", "3"))
     assert "column 2 is missing" in answer["msg"]
     assert "exited with code 3" in answer["msg"]
     assert "not reverted" in answer["msg"]
@@ -172,9 +172,9 @@ def test_a_fixed_name_comes_back_with_its_old_container(harbour: Harbour) -> Non
         return {"web": web(environment=environment, container_name=f"{harbour.name}-fixed")}
 
     harbour.deployed(services(VERSION="1"))
-    [(name, (old, _))] = harbour.identities().items()
+    [(name, (old, _since))] = harbour.identities().items()
     assert harbour.deploy(services(VERSION="2", CRASH_AFTER="0.2"))["outcome"] == "rolled back"
-    [(still, (same, _))] = harbour.identities().items()
+    [(still, (same, _since))] = harbour.identities().items()
     assert (still, same) == (name, old) == (f"{harbour.name}-fixed", old)
     assert harbour.running() == [name]
 

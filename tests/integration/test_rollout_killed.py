@@ -50,7 +50,7 @@ def killed_at(
             deploy.deploy(harbour.request(services))
         finally:
             os._exit(7)
-    _, status = os.waitpid(child, 0)
+    _pid, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), f"the rollout never came to {what} {do} {nth}"
 
 
@@ -103,7 +103,7 @@ def test_killed_before_the_commit_the_next_run_undoes_it(harbour: Harbour, what:
     assert answer["changed"]
     assert any("was interrupted earlier and undone" in note for note in answer["notes"])
     after = harbour.identities()
-    assert {n: i for n, (i, _) in after.items()} == {n: i for n, (i, _) in before.items()}, "the same containers"
+    assert {n: i for n, (i, _at) in after.items()} == {n: i for n, (i, _at) in before.items()}, "the same containers"
     assert {n: v for n, v in after.items() if "-web-" in n} == {n: v for n, v in before.items() if "-web-" in n}
     assert versions(harbour) == {"web": ["1", "1"], "fixed": ["1"]}
 
@@ -150,7 +150,7 @@ def test_killed_while_the_old_one_is_still_stopping_it_is_put_back(harbour: Harb
         return {"fixed": web(environment=slow, monitor="0.3s", container_name=name, stop_grace_period="3s")}
 
     harbour.deployed(services("1"))
-    [(name, (identity, _))] = harbour.identities().items()
+    [(name, (identity, _since))] = harbour.identities().items()
     killed_at(harbour, services("2"), "do", "Stop", later=0.4)
     assert harbour.running() == [name], "its grace period is not over"
     answer = harbour.deploy(services("1"))
@@ -227,7 +227,7 @@ def test_the_death_of_the_session_does_not_stop_a_rollout(harbour: Harbour) -> N
 
 def test_ansible_shows_the_progress_and_the_answer(harbour: Harbour) -> None:
     process = ansible(harbour, {"web": web()}, "-v")
-    said, _ = process.communicate(timeout=60)
+    said, _errors = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "+ web: create, 1 new" in said
     assert f"{harbour.name}-web-1: starting" in said

@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--mix", default=",".join(f"{k}={n}" for k, n in MIX.items()), help="clients of each kind")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    mix = {kind: int(number) for kind, _, number in (part.partition("=") for part in given.mix.split(","))}
+    mix = {kind: int(number) for kind, _sign, number in (part.partition("=") for part in given.mix.split(","))}
     report = Load(
         given.target,
         host=given.host,

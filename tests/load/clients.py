@@ -109,7 +109,7 @@ class Connection:
             raise LostError(f"no HTTP: {status_line[:60]!r}") from None
         headers: dict[bytes, bytes] = {}
         while (line := await self._reader.readline()).strip():
-            name, _, value = line.partition(b":")
+            name, _sign, value = line.partition(b":")
             headers[name.strip().lower()] = value.strip()
         content = await self._content(headers)
         if headers.get(b"connection", b"").lower() == b"close":
@@ -154,7 +154,7 @@ class Load:
         pause: float = 0.002,
         tls: bool = False,
     ) -> None:
-        address, _, port = target.rpartition(":")
+        address, _sign, port = target.rpartition(":")
         known = ipaddress.ip_address(address.strip("[]"))
         if not (known.is_loopback or known.is_private):
             raise ValueError(f"{target}: load goes to loopback and private addresses only")
@@ -205,7 +205,7 @@ class Load:
 
     async def _all(self) -> None:
         began = time.monotonic()
-        clients = [self._client(kind) for kind, number in self._mix.items() for _ in range(number)]
+        clients = [self._client(kind) for kind, number in self._mix.items() for _turn in range(number)]
         await asyncio.gather(*clients)
         self.report.seconds = time.monotonic() - began
 

@@ -104,7 +104,7 @@ def _nothing_starts_too_early(world: World, rollout: Rollout, command: Start) ->
         return
     for dependency in rollout.stack.service(command.service).depends_on:
         track = rollout.tracks.get(dependency.service)
-        for name, _ in track.change.new if track else ():
+        for name, _spec in track.change.new if track else ():
             container = world.containers.get(name)
             if container is None:
                 continue  # somebody removed it; its gate will say so
@@ -152,7 +152,7 @@ def _a_release_is_whole(world: World, rollout: Rollout, hurt: Hurt) -> None:
         if service.name in hurt:
             continue
         change = rollout.plan.change(service.name)
-        new = {name for name, _ in change.new}
+        new = {name for name, _spec in change.new}
         for name in change.members:
             container = world.containers.get(name)
             if container is None:
@@ -189,7 +189,7 @@ def always(world: World, rollout: Rollout, hurt: Hurt) -> None:
             continue
         if id(container) not in there:
             raise Broken(f"{container.name} of the release that serves is gone")
-        one_shot = any(container.service == name for name, _, _ in world.ran)
+        one_shot = any(container.service == name for name, _spec, _image in world.ran)
         if not one_shot and not stops_first(rollout, container.service) and not world.runs(container):
             raise Broken(f"{container.name} of the release that serves does not run")
     for service, servers in world.backends.items():

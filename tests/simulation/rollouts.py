@@ -236,9 +236,9 @@ class Run:
                 return rollout
             if not due:
                 raise Broken(f"the rollout waits for nothing in phase {rollout.phase.value}")
-            at, _, command = heapq.heappop(due)
+            at, _ticket, command = heapq.heappop(due)
             self.world.now = max(self.world.now, at)
-            self.strike(rollout, command, [c for _, _, c in due])
+            self.strike(rollout, command, [c for _at, _ticket, c in due])
             event = self.happen(rollout, command)
             promises.always(self.world, rollout, self.hurt)
             self.events += 1

@@ -148,11 +148,11 @@ def test_looking_does_not_get_in_the_way(tmp_path: Path) -> None:
             taken(str(tmp_path), "shop")
             time.sleep(0.002)
 
-    lookers = [threading.Thread(target=look) for _ in range(3)]
+    lookers = [threading.Thread(target=look) for _turn in range(3)]
     for looker in lookers:
         looker.start()
     try:
-        for _ in range(100):
+        for _turn in range(100):
             with locked(str(tmp_path), "shop", "jane", 0):
                 pass
     finally:
@@ -218,7 +218,7 @@ def test_a_reader_sees_all_or_nothing(tmp_path: Path) -> None:
         FILES.write(str(target), versions[number % 2], 0o644)
     stop.set()
     reader.join()
-    assert {(size, whole) for size, _, whole in seen} == {(100_000, True)}
+    assert {(size, whole) for size, _letter, whole in seen} == {(100_000, True)}
 
 
 def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

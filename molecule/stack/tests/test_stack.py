@@ -27,16 +27,16 @@ def test_replicas_run_and_serve_what_the_one_shot_wrote(host, stack, greeting):
         assert host.check_output(f"curl -sf http://{network['IPAddress']}:8000/index.html") == greeting
 
 
-@pytest.mark.parametrize(("stack", "_"), STACKS)
-def test_the_rendered_file_has_no_secret_and_the_container_has(host, stack, _):
+@pytest.mark.parametrize(("stack", "_greeting"), STACKS)
+def test_the_rendered_file_has_no_secret_and_the_container_has(host, stack, _greeting):
     assert f"secret of {stack}" not in host.file(f"/etc/quaylock/stacks/{stack}/compose.yaml").content_string
     replica = containers(host, stack, "web")[0]
     assert f"secret of {stack}" not in json.dumps(replica)
     assert host.check_output(f"docker exec {replica['Id']} cat /run/secrets/token") == f"secret of {stack}"
 
 
-@pytest.mark.parametrize(("stack", "_"), STACKS)
-def test_containers_are_locked_down_as_the_file_says(host, stack, _):
+@pytest.mark.parametrize(("stack", "_greeting"), STACKS)
+def test_containers_are_locked_down_as_the_file_says(host, stack, _greeting):
     for replica in containers(host, stack, "web"):
         assert replica["HostConfig"]["ReadonlyRootfs"] is True
         assert replica["HostConfig"]["CapDrop"] == ["ALL"]

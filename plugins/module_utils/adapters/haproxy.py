@@ -116,7 +116,7 @@ class HAProxy:
             rows = self._rows()
         except (OSError, TableError) as error:
             self._say(f"the proxy does not answer ({_reason(error)}); what it routes is read from {self._table_path}")
-            table, _ = self._read_table()
+            table, _text = self._read_table()
             return {b.service: b.ready() for b in table.backends if b.stack == stack}
         found: dict[str, set[str]] = {}
         for row in rows:
@@ -129,7 +129,7 @@ class HAProxy:
         """Service -> routes that the proxy was given for it."""
         if not self._installed():
             return {}
-        table, _ = self._read_table()
+        table, _text = self._read_table()
         return {b.service: b.routes for b in table.backends if b.stack == stack}
 
     def problems(self, stack: str, routes: Mapping[str, Sequence[Route]]) -> Sequence[str]:
@@ -150,7 +150,7 @@ class HAProxy:
                 "see `docker logs` of the stack ingress"
             )
         try:
-            table, _ = self._read_table()
+            table, _text = self._read_table()
         except PortError as error:
             return (*said, str(error))
         return (*said, *conflicts(table, stack, {s: tuple(r) for s, r in routes.items() if r}))
@@ -337,7 +337,7 @@ class HAProxy:
             if route.mode != "http":
                 continue
             for name in names:
-                for _ in range(CANARY_REQUESTS):
+                for _turn in range(CANARY_REQUESTS):
                     answer = self._ask(table, route, name)
                     if answer.served_by != name:
                         raise UnconfirmedError(
@@ -355,7 +355,7 @@ class HAProxy:
             if route.mode == "tcp":
                 self._confirm_tcp(table, Backend(stack, service, ()).pool_of(route), route, servers)
                 continue
-            for _ in range(REQUESTS):
+            for _turn in range(REQUESTS):
                 answer = self._ask(table, route, "any")
                 if answer.served_by not in servers:
                     raise UnconfirmedError(
@@ -369,7 +369,7 @@ class HAProxy:
         """Connections through the entrypoint are established, by HAProxy's own word, to the servers and nobody else."""
         entrypoint = self._door(table, route)
         with contextlib.ExitStack() as opened:
-            lines = [opened.enter_context(self._connect(table, entrypoint, route)) for _ in range(REQUESTS)]
+            lines = [opened.enter_context(self._connect(table, entrypoint, route)) for _turn in range(REQUESTS)]
             sources = {line.getsockname()[1] for line in lines}
             until = time.monotonic() + TCP
             while True:

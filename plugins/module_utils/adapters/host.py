@@ -168,7 +168,7 @@ def listeners() -> list[Listener]:
             # 0A is LISTEN; an unconnected UDP socket is 07
             if part[3] != ("0A" if protocol == "tcp" else "07"):
                 continue
-            address, _, port = part[1].partition(":")
+            address, _sign, port = part[1].partition(":")
             words = bytes.fromhex(address)
             packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
             found.append(Listener(socket.inet_ntop(family, packed), int(port, 16), protocol, part[9]))

@@ -219,7 +219,7 @@ class Images:
                     last = "\n".join(_last(said.read().splitlines()))
                 raise SourceError(f"build {tag}: base.sh ended with {done.returncode}\n{last}", build_reason(last))
             say(f"{tag}: importing {os.path.getsize(rootfs) >> 20} MB")
-            repository, _, version = tag.rpartition(":")
+            repository, _sign, version = tag.rpartition(":")
             with open(rootfs, "rb") as content, self._refusing(f"import {tag}"):
                 answer = self._building.import_image_from_data(
                     content, repository=repository, tag=version, changes=['CMD ["bash"]', "ENV LANG=C.UTF-8"]

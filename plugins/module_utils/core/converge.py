@@ -64,7 +64,7 @@ class Goal:
 
     @property
     def named(self) -> bool:
-        return all(old in self.renamed for old, _ in self.rename)
+        return all(old in self.renamed for old, _new in self.rename)
 
     @property
     def cleared(self) -> bool:

@@ -296,10 +296,10 @@ def carried(lines: Iterable[str]) -> Table:
     for line in lines:
         text = line.strip()
         if text.startswith("setenv QUAYLOCK_"):
-            name, _, quoted = text[len("setenv ") :].partition(" ")
+            name, _sign, quoted = text[len("setenv ") :].partition(" ")
             values[name] = quoted[1:-1]
         elif text.startswith("QUAYLOCK_"):
-            name, _, values[name] = text.partition("=")
+            name, _sign, values[name] = text.partition("=")
     try:
         settings = json.loads(values[SETTINGS])
         count = settings.pop("backends")

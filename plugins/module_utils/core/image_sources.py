@@ -66,13 +66,13 @@ class Reference:
 
     def mirrored(self, mirror: str) -> Reference:
         """The same image in a mirror of Docker Hub, "mirror.example.org:5000" or with a path behind it."""
-        registry, _, path = mirror.strip("/").partition("/")
+        registry, _sign, path = mirror.strip("/").partition("/")
         return replace(self, registry=registry, repository=f"{path}/{self.repository}" if path else self.repository)
 
 
 def reference(text: str) -> Reference:
     """Take "[registry/]repository[:tag][@digest]" apart. Raises ValueError with what is wrong."""
-    rest, _, digest = text.partition("@")
+    rest, _sign, digest = text.partition("@")
     if digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         raise ValueError("after @ comes sha256: and 64 hexadecimal digits")
     first, slash, path = rest.partition("/")

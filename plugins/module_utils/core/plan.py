@@ -37,7 +37,7 @@ class Change:
     @property
     def members(self) -> tuple[str, ...]:
         """The replicas that make up the service after the rollout."""
-        return tuple(o.name for o in self.keep) + tuple(name for name, _ in self.new)
+        return tuple(o.name for o in self.keep) + tuple(name for name, _spec in self.new)
 
 
 @dataclass(frozen=True, slots=True)

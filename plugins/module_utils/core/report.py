@@ -55,7 +55,7 @@ def diff(stack: Stack, plan: Plan, seen: Observation, images: Mapping[str, str],
             "after": _lines(
                 f"{s.name} {s.spec} {images.get(s.image, s.image)[:19]}"
                 for s in stack.services
-                for _ in range(_count(plan, s.name, s.replicas))
+                for _turn in range(_count(plan, s.name, s.replicas))
             ),
         },
     ]

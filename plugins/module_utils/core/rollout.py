@@ -99,7 +99,7 @@ class Track:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.change.new)
+        return tuple(name for name, _spec in self.change.new)
 
     @property
     def started(self) -> bool:

@@ -72,7 +72,7 @@ def stack(*services: Service, **about: Any) -> Stack:
 
 def observed(name: str, version: int = 1, **about: Any) -> Observed:
     """A replica by its name, "web-1" or "the-fixed@web": what follows the @ is its service."""
-    full, _, of = name.partition("@")
+    full, _sign, of = name.partition("@")
     of = of or full.rpartition("-")[0]
     number = full.rpartition("-")[2]
     container = full if "@" in name else f"{STACK}-{full}"
@@ -139,7 +139,7 @@ class Stage:
                 assert not [d for d in due if not isinstance(d[2], Look)], "it ended with something in the air"
                 return self
             assert due, f"it waits for nothing in phase {self.rollout.phase.value}: {self.line}"
-            at, _, command = heapq.heappop(due)
+            at, _ticket, command = heapq.heappop(due)
             self.now = at
             event = self._perform(command, born)
 

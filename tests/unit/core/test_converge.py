@@ -162,7 +162,7 @@ def test_learn(made: Goal, event: Event, changes: dict[str, Any], said: str) -> 
 
 
 def test_a_name_that_cannot_be_given_back_is_said() -> None:
-    made, _, notes = taught(goal(rename=SWAP), Failed(Rename("web", "a-aside", "a"), 1, "taken"))
+    made, _looks, notes = taught(goal(rename=SWAP), Failed(Rename("web", "a-aside", "a"), 1, "taken"))
     assert made.named, "there is nothing else to try"
     assert notes == ("web: a-aside could not be renamed: taken",)
 
@@ -174,24 +174,24 @@ def test_somebody_elses_outcome_is_ignored() -> None:
 
 def test_an_old_one_passes_the_gate_again_before_traffic_goes_to_it() -> None:
     made = goal(target="a", start="a", route=True)
-    made, _, _ = taught(made, Done(Start("web", "a"), 0), 0)
+    made, _looks, _notes = taught(made, Done(Start("web", "a"), 0), 0)
     for at in (1, 2):
         assert asked(made) == ""
-        made, looks, _ = taught(made, Done(Look("web", "a", 0), at, Sample(at, True, True)), at)
+        made, looks, _notes = taught(made, Done(Look("web", "a", 0), at, Sample(at, True, True)), at)
     assert (asked(made), looks) == ("route web=a", "")
 
 
 def test_an_old_one_that_does_not_pass_is_given_up_with_evidence() -> None:
-    made, _, _ = taught(goal(target="a", start="a"), Done(Start("web", "a"), 0), 0)
+    made, _looks, _notes = taught(goal(target="a", start="a"), Done(Start("web", "a"), 0), 0)
     look = Look("web", "a", 0)
-    made, _, _ = taught(made, Done(look, 1, Sample(1, True, False, "503")), 1)
+    made, _looks, _notes = taught(made, Done(look, 1, Sample(1, True, False, "503")), 1)
     made, looks, notes = taught(made, Done(look, 31, Sample(31, True, False, "503")), 31)
     assert (made.given_up, made.up, looks) == (frozenset({"a"}), True, "")
     assert notes == ("web: a runs again but did not pass within 30 s (0 of 2 passes in a row), last check: 503",)
 
 
 def test_an_engine_that_does_not_answer_is_no_verdict() -> None:
-    made, _, _ = taught(goal(target="a", start="a"), Done(Start("web", "a"), 0), 0)
+    made, _looks, _notes = taught(goal(target="a", start="a"), Done(Start("web", "a"), 0), 0)
     made, looks, notes = taught(made, Failed(Look("web", "a", 0), 1, "timeout"), 1)
     assert (made.watches["a"].failures, looks, notes) == (1, "look a", ())
 

@@ -113,7 +113,7 @@ def spoken(gate: Gate, watch: Watch, fault: str, now: float) -> str:
 def test_a_restart_says_what_ended_it() -> None:
     first = Sample(1, True, True, started_at="a")
     again = Sample(2, True, True, restarts=1, started_at="b", exit_code=137, oom=True)
-    watch, _ = judge(GATE, Watch(0), first)
+    watch, _fault = judge(GATE, Watch(0), first)
     assert judge(GATE, watch, again)[1] == "restarted while it was being gated (exit code 137, out of memory)"
 
 
@@ -170,7 +170,7 @@ NEXT = [
 
 @pytest.mark.parametrize(("text", "crowd", "pause", "checks"), [c[1:] for c in NEXT], ids=[c[0] for c in NEXT])
 def test_next_look(text: str, crowd: int, pause: float, checks: bool) -> None:
-    watch, _ = watched(GATE, text)
+    watch, _fault = watched(GATE, text)
     now = looks(text)[-1].at
     at, check = next_look(GATE, watch, now, crowd)
     assert (at - now, check) == (pytest.approx(pause), checks)

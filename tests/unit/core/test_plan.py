@@ -37,7 +37,7 @@ def written(change: Change) -> str:
     """action reasons | + new | = kept | - leaving"""
     parts = [f"{change.action.value}: {'; '.join(change.reasons)}" if change.reasons else change.action.value]
     parts += [f"{sign} {' '.join(names)}" for sign, names in (
-        ("+", [short(n) for n, _ in change.new]),
+        ("+", [short(n) for n, _spec in change.new]),
         ("=", [short(o.name) for o in change.keep]),
         ("-", [short(o.name) for o in change.old]),
     ) if names]  # fmt: skip

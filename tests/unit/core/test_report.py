@@ -153,5 +153,5 @@ def test_the_diff_of_nothing_is_empty() -> None:
     assert state.outcome is Outcome.DEPLOYED
     same = played(service("web"), there=there).rollout
     images = {ref: image.id for ref, image in same.images.items()}
-    _, replicas = report.diff(same.stack, same.plan, same.seen, images, "a", "a")
+    _file, replicas = report.diff(same.stack, same.plan, same.seen, images, "a", "a")
     assert replicas["before"] == replicas["after"]

@@ -297,8 +297,8 @@ def test_after_the_commit_there_is_no_way_back() -> None:
 def test_images_that_cannot_be_had_are_all_named() -> None:
     state, asked = advance(rollout(service("a"), service("b"), service("c")), Begun(0))
     assert set(asked) == {Fetch("a"), Fetch("b"), Fetch("c")}
-    state, _ = advance(state, Failed(Fetch("a"), 1, "unknown"))
-    state, _ = advance(state, Done(Fetch("b"), 1, Image("b:1", "sha256:b:1")))
+    state, _asked = advance(state, Failed(Fetch("a"), 1, "unknown"))
+    state, _asked = advance(state, Done(Fetch("b"), 1, Image("b:1", "sha256:b:1")))
     assert not state.finished
     state, asked = advance(state, Failed(Fetch("c"), 1, "denied"))
     assert (state.outcome, asked) == (Outcome.REFUSED, ())
@@ -309,12 +309,12 @@ def test_images_that_cannot_be_had_are_all_named() -> None:
 
 
 def test_services_of_one_image_fetch_it_once() -> None:
-    _, asked = advance(rollout(service("a"), replace(service("b"), image="a:1")), Begun(0))
+    _state, asked = advance(rollout(service("a"), replace(service("b"), image="a:1")), Begun(0))
     assert asked == (Fetch("a"),)
 
 
 def test_a_host_that_cannot_be_seen_is_left_alone() -> None:
-    state, _ = advance(rollout(WEB1), Begun(0))
+    state, _asked = advance(rollout(WEB1), Begun(0))
     state, asked = advance(state, Done(Fetch("web"), 1, Image("web:1", "sha256:web:1")))
     assert asked == (Observe(),)
     state, asked = advance(state, Failed(Observe(), 1, "the engine does not answer"))
@@ -355,17 +355,17 @@ def test_what_comes_after_the_end_is_ignored() -> None:
 
 
 def test_a_clock_that_jumps_back_does_not_turn_time_round() -> None:
-    state, _ = advance(rollout(WEB1), Begun(50))
-    state, _ = advance(state, Done(Fetch("web"), 20, Image("web:1", "sha256:web:1")))
+    state, _asked = advance(rollout(WEB1), Begun(50))
+    state, _asked = advance(state, Done(Fetch("web"), 20, Image("web:1", "sha256:web:1")))
     assert state.now == 50
 
 
 def test_a_look_that_gets_no_answer_is_a_failed_check() -> None:
     state = Stage(rollout(WEB1), Observation()).rollout
-    state, _ = advance(state, Begun(0))
-    state, _ = advance(state, Done(Fetch("web"), 0, Image("web:1", "sha256:web:1")))
+    state, _asked = advance(state, Begun(0))
+    state, _asked = advance(state, Done(Fetch("web"), 0, Image("web:1", "sha256:web:1")))
     state, asked = advance(state, Done(Observe(), 0, seen()))
-    for _ in range(6):
+    for _turn in range(6):
         [command] = [c for c in asked if not isinstance(c, Look)] or [None]
         if command is None:
             break

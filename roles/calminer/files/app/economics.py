@@ -51,7 +51,7 @@ def trials(scenario: Scenario, count: int, dice: random.Random) -> list[float]:
             price=max(0.0, dice.gauss(scenario.price, 0.2 * scenario.price)),
             unit_cost=max(0.0, dice.gauss(scenario.unit_cost, 0.1 * scenario.unit_cost)),
         )
-        for _ in range(count)
+        for _turn in range(count)
     ]
 
 

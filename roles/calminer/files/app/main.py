@@ -114,11 +114,11 @@ async def simulate(
     }
 
 
-async def unavailable(_: Request, error: Exception) -> JSONResponse:
+async def unavailable(_asked: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"database: {error}"}, status_code=503, headers={"Retry-After": "5"})
 
 
-async def taken(_: Request, error: Exception) -> JSONResponse:
+async def taken(_asked: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"there is a scenario called {error}"}, status_code=409)
 
 

@@ -122,5 +122,5 @@ def test_a_simulation_takes_the_time_it_was_given(client: TestClient) -> None:
 
 def test_a_simulation_can_be_repeated(client: TestClient) -> None:
     client.post("/api/scenarios", json=MINE)
-    one, two = (client.get("/api/scenarios/simulate?seconds=0&seed=7").json() for _ in range(2))
+    one, two = (client.get("/api/scenarios/simulate?seconds=0&seed=7").json() for _turn in range(2))
     assert one == two

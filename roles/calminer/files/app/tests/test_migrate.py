@@ -106,7 +106,7 @@ def test_a_migration_that_fails_is_not_half_applied(fresh: Settings, monkeypatch
 def test_two_at_once_apply_everything_once(fresh: Settings) -> None:
     done: list[subprocess.CompletedProcess[str]] = []
     threads = [
-        threading.Thread(target=lambda: done.append(setup(fresh, "--run-migrations", "--seed-data"))) for _ in "ab"
+        threading.Thread(target=lambda: done.append(setup(fresh, "--run-migrations", "--seed-data"))) for _turn in "ab"
     ]
     for thread in threads:
         thread.start()
