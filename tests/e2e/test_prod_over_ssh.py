@@ -89,6 +89,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "images_ca_bundle": bundle,
             "images_lock": "",
             "images_python": sys.executable,
+            "ansible_python_interpreter": sys.executable,
         },
         "tasks": [
             {"ansible.builtin.include_role": {"name": "quaylock.stacks.images"}},
