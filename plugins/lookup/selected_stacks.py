@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: selected_stacks
-author: the Quaylock developers
+author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
 short_description: The stacks of a host that this run is about
 description:

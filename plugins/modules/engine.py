@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: engine
-author: the Quaylock developers
+author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
 short_description: Start, reload or restart the Docker engine, with or without systemd
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_info
-author: the Quaylock developers
+author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
 short_description: What a Docker host is and has, in one call
 description:

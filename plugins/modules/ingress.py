@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ingress
-author: the Quaylock developers
+author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
 short_description: Configure the proxy of a host
 description:

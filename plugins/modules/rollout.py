@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout
-author: the Quaylock developers
+author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
 short_description: Roll out a stack of containers behind health gates, or take it down
 description:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Union
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,27 +132,27 @@ class RemoveVolume:
     name: str
 
 
-Command = (
-    Fetch
-    | Observe
-    | Record
-    | WriteFiles
-    | EnsureNetwork
-    | EnsureVolume
-    | Create
-    | Start
-    | Look
-    | Explain
-    | Route
-    | Unroute
-    | Drain
-    | Stop
-    | Remove
-    | Rename
-    | Publish
-    | RemoveNetwork
-    | RemoveVolume
-)
+Command = Union[
+    Fetch,
+    Observe,
+    Record,
+    WriteFiles,
+    EnsureNetwork,
+    EnsureVolume,
+    Create,
+    Start,
+    Look,
+    Explain,
+    Route,
+    Unroute,
+    Drain,
+    Stop,
+    Remove,
+    Rename,
+    Publish,
+    RemoveNetwork,
+    RemoveVolume,
+]
 
 READS = (Fetch, Observe, Look, Explain)
 """Commands that change nothing a user relies on."""
@@ -179,7 +179,7 @@ class Failed:
     error: str
 
 
-Event = Begun | Done | Failed
+Event = Union[Begun, Done, Failed]
 
 
 def as_json(command: Command) -> Mapping[str, Any]:

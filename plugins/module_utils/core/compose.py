@@ -28,8 +28,7 @@ from .model import (
 )
 from .nodes import Node
 from .rendered import rendered
-from .scope import Context as Context
-from .scope import Scope, host_path
+from .scope import Context, Scope, host_path
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SERVICE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Union
 
 Json = Mapping[str, Any]
 """A JSON object that nobody changes after it was made."""
@@ -84,7 +84,7 @@ class TcpProbe:
         return f"tcp :{self.port}"
 
 
-Probe = ExecProbe | HttpProbe | TcpProbe
+Probe = Union[ExecProbe, HttpProbe, TcpProbe]
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
     if track is None:
         return rollout, ()
     if isinstance(command, Look):
-        return _looked(rollout, track, event)
+        return _looked(rollout, track, command, event)
     looks: tuple[Command, ...] = ()
     if isinstance(command, Create):
         track = replace(track, made=track.made | {command.name})
@@ -261,9 +261,7 @@ def _planned(rollout: Rollout) -> Step:
     return _issue(replace(rollout, tracks=tracks, phase=Phase.PREPARING), (Record("planned"),))
 
 
-def _looked(rollout: Rollout, track: Track, event: Done | Failed) -> Step:
-    command = event.command
-    assert isinstance(command, Look)
+def _looked(rollout: Rollout, track: Track, command: Look, event: Done | Failed) -> Step:
     watch = track.watches[command.name]
     sample = sample_of(event, watch)
     if track.service.one_shot:
@@ -292,7 +290,7 @@ def _learn_failure(rollout: Rollout, event: Failed) -> Step:
     service = getattr(command, "service", "")
     if isinstance(command, Look):
         track = rollout.tracks.get(service)
-        return _looked(rollout, track, event) if track else (rollout, ())
+        return _looked(rollout, track, command, event) if track else (rollout, ())
     if isinstance(command, Fetch):
         ref = rollout.stack.service(service).image
         finding = Finding(f"services.{service}.image", f"{ref} cannot be had: {event.error}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Union
 
 from .model import Finding, MountedFile, Network, Volume
 from .nodes import Node
@@ -111,7 +111,7 @@ def _ipam(node: Node) -> dict[str, Any]:
     return {**ipam, "Options": options} if options else ipam
 
 
-Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+Subnet = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 def _subnet(node: Node) -> Subnet | None:
