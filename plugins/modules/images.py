@@ -160,19 +160,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import build_contexts
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.images import Images, connected
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import image_sources
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.image_run import Outcome, Run, Settings
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
-
-try:
-    from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.images import Images, connected
-    from ansible_collections.quaylock.stacks.plugins.module_utils.image_run import Outcome, Run, Settings
-
-    SDK_FAULT = ""
-except ImportError as error:
-    SDK_FAULT = str(error)
 
 SPEC = {
     "images": {"type": "dict", "required": True},
@@ -261,8 +256,7 @@ def intentions(outcome: Outcome, wanted: Mapping[str, image_sources.Wanted], mir
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    if SDK_FAULT:
-        module.fail_json(msg=missing_required_lib("docker>=7"), exception=SDK_FAULT)
+    require_sdk(module)
     params = module.params
     try:
         wanted = image_sources.read(params["images"], packs_of(params), params["source"], params["allow_floating"])

@@ -15,10 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-import docker
-import docker.errors
-import requests.exceptions
-import urllib3.exceptions
+try:
+    import docker
+    import docker.errors
+    import requests.exceptions
+    import urllib3.exceptions
+
+    _BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+except ImportError:  # docker_engine.MISSING says it, and glue.require_sdk tells the user
+    _BROKEN = (OSError,)
 
 from ..core.image_sources import CA_FILE, Reason, build_reason, full, reason, reference
 from ..core.model import Image
@@ -37,8 +42,6 @@ CA_ARGS = (
     "SSL_CERT_FILE",
 )
 """build arguments that tell the programs in a build where the bundle is, for a Dockerfile that declares them"""
-
-_BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class SourceError(PortError):
