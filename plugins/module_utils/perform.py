@@ -144,7 +144,7 @@ def fetch(host: Host, stack: Stack, name: str, say: Callable[[str], None] = nobo
 def observe(host: Host, stack: Stack) -> Observation:
     """The engine, the proxy and the files at this moment, and what they say against the rollout."""
     engine = host.engine
-    routes = {s.name: s.routes for s in stack.services if s.routes}
+    routes = {s.name: s.routes for s in stack.services if s.routes and s.replicas}
     findings: list[Finding] = []
     routed: Mapping[str, frozenset[str]] = {}
     stale: set[str] = set()

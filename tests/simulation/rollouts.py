@@ -98,9 +98,9 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
     services = []
     culprit = rng.choice(names) if bad else ""
     for i, name in enumerate(names):
-        stop_first = form.random() < 0.3
+        stop_first = form.random() < 0.4
         one_shot = form.random() < 0.2
-        routed = not one_shot and form.random() < 0.5
+        routed = not one_shot and form.random() < 0.6 and rng.random() < 0.9
         deps = [d for d in names[:i] if form.random() < 0.5]
         changed = version if rng.random() < 0.7 or name == culprit else max(1, version - 1)
         image = f"{name}:v{changed}{'-bad' if name == culprit else ''}"
@@ -119,7 +119,7 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
                 one_shot=one_shot,
                 order=Order.STOP_FIRST if stop_first else Order.START_FIRST,
                 bound="it publishes a port" if stop_first else "",
-                container_name=f"the-{name}" if stop_first and form.random() < 0.5 else "",
+                container_name=f"the-{name}" if stop_first and form.random() < 0.7 else "",
                 grace=1.0,
                 routes=(Route("http", 80, host=f"{name}.v{version if rng.random() < 0.3 else 0}", drain=1.0),)
                 if routed
@@ -364,8 +364,8 @@ def simulate(seed: int, story: Story | None = None) -> int:
 def _faults(rng: random.Random, again: bool) -> Faults:
     """`again`: the run before was killed, so this one recovers, and that may be killed too."""
     dice = rng.random()
-    if again and rng.random() < 0.4:
-        return Faults(kill_at=rng.randint(0, 40))
+    if again and rng.random() < 0.6:
+        return Faults(kill_at=rng.randint(0, 25))
     if dice < 0.25:
         return Faults()
     if dice < 0.55:

@@ -115,7 +115,9 @@ def _change(
     old = tuple(o for o in group if o not in keep)
     if not new and not old:
         members = frozenset(o.name for o in keep)
-        stale = service.name in seen.stale_routes or (service.routes and seen.routed.get(service.name) != members)
+        stale = service.name in seen.stale_routes or (
+            service.routes and seen.routed.get(service.name, frozenset()) != members
+        )
         unwanted = not service.routes and service.name in seen.routed
         if stale or unwanted:
             return Change(service.name, Action.ROUTE, ("the proxy's routes differ",), keep=keep)

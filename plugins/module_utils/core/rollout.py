@@ -36,7 +36,6 @@ from .commands import (
     Route,
     Start,
     Stop,
-    Unroute,
     WriteFiles,
 )
 from .converge import Goals, goal_for, sample_of
@@ -121,7 +120,8 @@ class Track:
 
     @property
     def moves_traffic(self) -> bool:
-        return bool(self.service.routes) or self.change.action is Action.ROUTE
+        """To somebody: what is not routed any more loses its traffic after the commit, where there is no way back."""
+        return bool(self.service.routes and self.change.members)
 
     def settled(self, now: float) -> bool:
         """Nothing more is asked of it before the commit."""
@@ -222,7 +222,7 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         return _planned(replace(rollout, seen=event.value))
     if isinstance(command, Record):
         return replace(rollout, recorded=rollout.recorded | {command.kind}), ()
-    if not isinstance(command, (Look, Create, Start, Stop, Rename, Route, Unroute)):
+    if not isinstance(command, (Look, Create, Start, Stop, Rename, Route)):
         return rollout, ()
     track = rollout.tracks.get(command.service)
     if track is None:
@@ -378,7 +378,7 @@ def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
     if not track.moves_traffic:
         return tuple(commands)
     if track.ready and (not track.incumbent or track.held):
-        commands.append(Route(service.name, change.members) if service.routes else Unroute(service.name))
+        commands.append(Route(service.name, change.members))
     return tuple(commands)
 
 
@@ -424,7 +424,7 @@ def _before(rollout: Rollout) -> Goals:
             start=tuple(aside.get(n, n) for n in was_running if n in stopped),
             surplus=tuple(c.name for c in asked if isinstance(c, Create)),
             # the new one bore the name that the proxy knows: taking it from there took the old one's route too
-            route=any(isinstance(c, (Route, Unroute)) for c in asked) or bool(aside and name in rollout.seen.routed),
+            route=any(isinstance(c, Route) for c in asked) or bool(aside and name in rollout.seen.routed),
             old_routes=True,
             exclusive=change.order is Order.STOP_FIRST or bool(track.service.bound),
             rename=tuple((new, old) for old, new in aside.items()),
@@ -450,11 +450,14 @@ def _after_commit(rollout: Rollout) -> Goals:
         renamed = track.gone if track else frozenset()
         surplus = tuple(set_aside(o.name, rollout.id) if o.name in renamed else o.name for o in change.old)
         known_settings = goal_for(service) if service else converge.Goal(change.service)
+        routed = bool(track and track.moves_traffic)
+        routes = [r for s in (known.get(change.service), former.get(change.service)) if s for r in s.routes]
         goals[change.service] = replace(
             known_settings,
-            target=change.members,
+            target=change.members if routed else (),
             surplus=surplus,
-            route=change.action is Action.REMOVE and change.service in rollout.seen.routed,
+            route=not routed and change.service in rollout.seen.routed,
+            drain=max((r.drain for r in routes), default=0.0),
             exclusive=False,
         )
     return goals

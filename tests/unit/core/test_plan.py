@@ -69,6 +69,7 @@ CASES = [
     ("several reasons",                 three(WEB),   seen(observed("web-1", image="x"), observed("web-2", 2, image="sha256:web:1"), observed("web-3")), "replace: image changed; definition changed | + web-4 web-5 | = web-3 | - web-1 web-2"),
     ("a fixed name",                    FIXED,        seen(),                                        "create: does not exist yet | + the-web"),
     ("a fixed name is used again",      FIXED,        seen(observed("the-web@web", 0)),              "replace: image changed | + the-web | - the-web"),
+    ("nothing of it, and not routed",   replace(ROUTED, replicas=0), seen(),                         "keep"),
     ("routed as wanted",                ROUTED,       seen(observed("web-1"), routed={"web": frozenset({"shop-web-1"})}), "keep | = web-1"),
     ("not routed",                      ROUTED,       seen(observed("web-1")),                       "route: the proxy's routes differ | = web-1"),
     ("routed to somebody else",         ROUTED,       seen(observed("web-1"), routed={"web": frozenset({"x"})}), "route: the proxy's routes differ | = web-1"),
