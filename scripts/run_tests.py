@@ -7,17 +7,20 @@ A stage that fails does not keep the others from running. Logs and reports are i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
@@ -149,6 +152,17 @@ STAGES: dict[str, Callable[[], Counts]] = {
 WITH_ENGINE = {"molecule", "integration", "e2e"}
 
 
+def alone() -> TextIO:
+    """Hold this open while the engine is in use: names and ports of two runs on one engine would meet."""
+    lock = (Path(tempfile.gettempdir()) / f"quaylock-tests-{os.getuid()}.lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another run of the tests has this machine's engine; waiting for its end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def engine_answers() -> bool:
     if not shutil.which("docker"):
         return False
@@ -174,10 +188,12 @@ def main(names: list[str]) -> int:
         return 2
     REPORTS.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    total, lines = Counts(), []
+    total, lines, lock = Counts(), [], None
     for name in names or STAGES:
         start = time.monotonic()
         say(f"\n==> {name}")
+        if name in WITH_ENGINE and lock is None:
+            lock = alone()
         ready = name not in WITH_ENGINE or have_engine()
         counts = STAGES[name]() if ready else Counts(failed=1)
         lines.append(f"  {name:<12} {time.monotonic() - start:7.1f} s   {counts}")

@@ -12,6 +12,13 @@ def test_the_engine_answers(host):
     assert int(version.split(".")[0]) >= 20
 
 
+def test_it_comes_from_docker_s_repository_where_that_answers(host):
+    own = host.file("/etc/apt/sources.list.d/docker.sources").exists
+    assert own is host.file("/srv/repository").exists
+    assert host.package("docker-ce").is_installed is own
+    assert host.package("docker.io").is_installed is not own
+
+
 def test_its_configuration_is_in_force(host):
     info = json.loads(host.check_output("docker info --format '{{json .}}'"))
     assert info["LoggingDriver"] == "json-file"
