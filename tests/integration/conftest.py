@@ -25,14 +25,14 @@ WEB = "local/q-web:dev"
 CHECK = {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "5s", "retries": 3}
 
 
-def web(*, monitor: str = "0.5s", gate: Mapping[str, Any] | None = None, **about: Any) -> dict[str, Any]:
+def web(*, monitor: str = "0.3s", gate: Mapping[str, Any] | None = None, **about: Any) -> dict[str, Any]:
     """A service of the test application: health check with prod's interval, and a short time to be watched."""
     update = {"monitor": monitor, **about.pop("update", {})}
     made: dict[str, Any] = {
         "image": WEB,
         "healthcheck": CHECK,
         "stop_grace_period": "2s",
-        "x-quaylock": {"gate": {"deadline": "12s", **(gate or {})}},
+        "x-quaylock": {"gate": {"deadline": "12s", "cadence": "100ms", **(gate or {})}},
         **about,
     }
     made["deploy"] = {**about.get("deploy", {}), "update_config": update}

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
-from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 
 from .conftest import ROOT, Harbour, one_shot, web
@@ -26,32 +25,44 @@ from .conftest import ROOT, Harbour, one_shot, web
 pytestmark = pytest.mark.integration
 
 
+KILLED = """
+import os, pickle, signal, sys, threading
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
+
+request, what, do, nth, later = pickle.load(sys.stdin.buffer)
+written, count = SqliteJournal.log, 0
+
+
+def log(self, rollout, at, word, details):
+    global count
+    if word == what and details.get("do", "") == do:
+        count += 1
+        if count == nth and later:
+            threading.Timer(later, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        elif count == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+    written(self, rollout, at, word, details)
+
+
+SqliteJournal.log = log
+deploy.deploy(request)
+"""
+
+
+def python(*words: str) -> subprocess.Popen[bytes]:
+    """A process of this Python that finds the collection where this one does."""
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, *words], env=found, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def killed_at(
     harbour: Harbour, services: Mapping[str, Any], what: str, do: str, nth: int = 1, later: float = 0.0
 ) -> None:
     """Deploy in a process that gets SIGKILL when (or so long after) the journal is told of the nth such moment."""
-    child = os.fork()
-    if child == 0:
-        written = SqliteJournal.log
-        count = 0
-
-        def log(self: SqliteJournal, rollout: str, at: float, word: str, details: Mapping[str, Any]) -> None:
-            nonlocal count
-            if word == what and details.get("do", "") == do:
-                count += 1
-                if count == nth and later:
-                    threading.Timer(later, os.kill, (os.getpid(), signal.SIGKILL)).start()
-                elif count == nth:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            written(self, rollout, at, word, details)
-
-        SqliteJournal.log = log  # type: ignore[method-assign]
-        try:
-            deploy.deploy(harbour.request(services))
-        finally:
-            os._exit(7)
-    _pid, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"the rollout never came to {what} {do} {nth}"
+    process = python("-c", KILLED)
+    _, said = process.communicate(pickle.dumps((harbour.request(services), what, do, nth, later)), timeout=60)
+    assert process.returncode == -signal.SIGKILL, f"the rollout never came to {what} {do} {nth}: {said.decode()}"
 
 
 def release(version: str) -> dict[str, Any]:
@@ -162,22 +173,20 @@ def test_killed_while_the_old_one_is_still_stopping_it_is_put_back(harbour: Harb
 
 def test_of_two_deployers_at_once_the_second_is_told_of_the_first(harbour: Harbour) -> None:
     services = {"web": web(environment={"READY_AFTER": "2"})}
-    child = os.fork()
-    if child == 0:
-        try:
-            deploy.deploy(harbour.request(services, who="first@ci"))
-        finally:
-            os._exit(0)
+    first = python("-c", KILLED)
+    assert first.stdin is not None
+    first.stdin.write(pickle.dumps((harbour.request(services, who="first@ci"), "never", "", 1, 0.0)))
+    first.stdin.close()
     request = harbour.request(services)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 10
     while not deploy.in_progress(request):
         assert time.monotonic() < until
         time.sleep(0.02)
     time.sleep(0.3)
-    with pytest.raises(PortError, match=rf"{harbour.name} is being deployed by first@ci \(pid {child}\)"):
+    with pytest.raises(PortError, match=rf"{harbour.name} is being deployed by first@ci \(pid {first.pid}\)"):
         deploy.deploy(request)
     patient = deploy.deploy(harbour.request(services, wait=20.0))
-    os.waitpid(child, 0)
+    assert first.wait() == 0
     assert patient["outcome"] == "unchanged"
     assert len(harbour.containers()) == 1
 
