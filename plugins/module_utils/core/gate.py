@@ -73,10 +73,11 @@ def judge(gate: Gate, watch: Watch, sample: Sample) -> tuple[Watch, str]:
 
 
 def _fault(gate: Gate, watch: Watch, base: Sample, sample: Sample) -> str:
-    killed = ", out of memory" if sample.oom else ""
     started_again = base.started_at and sample.started_at and sample.started_at != base.started_at
     if sample.restarts > base.restarts or started_again:
-        return f"restarted while it was being gated (exit code {sample.exit_code}{killed})"
+        # once it runs again, the engine has forgotten how it ended
+        ended = f" (exit code {sample.exit_code}{', out of memory' if sample.oom else ''})" if sample.exit_code else ""
+        return f"restarted while it was being gated{ended}"
     if not sample.running:
         return f"exited with code {sample.exit_code}" + (" (out of memory)" if sample.oom else "")
     if watch.ready:

@@ -76,9 +76,9 @@ CASES = [
     ("healthy once, then dies",             "P@1 P@2 X(1)@3",                          "exited with code 1"),
     ("dies while it is held",               "P@1 P@2 P@3 P@8 X(137)@9",                "exited with code 137"),
     ("out of memory",                       "P@1 O(137)@2",                            "exited with code 137 (out of memory)"),
-    ("restarted by the engine",             "P@1 R@2",                                 "restarted while it was being gated (exit code 0)"),
-    ("restarted while it is held",          "P@1 P@2 P@3 R@5",                         "restarted while it was being gated (exit code 0)"),
-    ("restarted by somebody",               "P@1 P@2 S@3",                             "restarted while it was being gated (exit code 0)"),
+    ("restarted by the engine",             "P@1 R@2",                                 "restarted while it was being gated"),
+    ("restarted while it is held",          "P@1 P@2 P@3 R@5",                         "restarted while it was being gated"),
+    ("restarted by somebody",               "P@1 P@2 S@3",                             "restarted while it was being gated"),
     ("one failed check while held",         "P@1 P@2 P@3 F@5",                         "ready 3"),
     ("a failed check restarts the hold",    "P@1 P@2 P@3 F@5 P@6 P@7 P@8 P@15",        "ready 3"),
     ("the hold after a failed check",       "P@1 P@2 P@3 F@5 P@6 P@7 P@8 P@16",        "held 16"),
@@ -121,7 +121,7 @@ QUIET_CASES = [
     ("running is enough",        "N@1 N@2",            "ready 2"),
     ("and held",                 "N@1 N@2 N@5",        "held 5"),
     ("but it has to run",        "N@1 X(0)@2",         "exited with code 0"),
-    ("and not to restart",       "N@1 N@2 S@3",        "restarted while it was being gated (exit code 0)"),
+    ("and not to restart",       "N@1 N@2 S@3",        "restarted while it was being gated"),
 ]  # fmt: skip
 
 
