@@ -199,6 +199,8 @@ class SimulatedEngine:
         self.world.containers.pop(name, None)
 
     def rename(self, name: str, new: str) -> None:
+        if name not in self.world.containers and new in self.world.containers:
+            return
         if new in self.world.containers:
             raise PortError(f"the name {new} is taken")
         c = self._container(name)

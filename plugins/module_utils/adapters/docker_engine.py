@@ -220,6 +220,8 @@ class DockerEngine:
             self.api.remove_container(name, force=True, v=True)
 
     def rename(self, name: str, new: str) -> None:
+        if self._inspect(name) is None and self._inspect(new) is not None:
+            return
         with asking(f"renaming {name} to {new}"):
             self.api.rename(name, new)
 

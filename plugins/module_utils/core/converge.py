@@ -26,7 +26,7 @@ class Goal:
 
     `start` are the members of `target` that do not run yet. `exclusive`: nothing of `surplus` may run beside them.
     `route`: traffic has to be moved to `target` (or taken away, where it is empty). `surplus` leaves for good.
-    `rename` gives members their own name back at the end.
+    `rename` gives members their own name back before anything else; `target` and `start` have the names they get.
     """
 
     service: str
@@ -55,12 +55,6 @@ class Goal:
     def up(self) -> bool:
         """Everything that should run does, as far as it can."""
         return all(n in self.given_up or (n in self.watches and self.watches[n].ready) for n in self.start)
-
-    @property
-    def servers(self) -> tuple[str, ...]:
-        """The members by the names they have in the end."""
-        names = dict(self.rename)
-        return tuple(names.get(n, n) for n in self.target)
 
     @property
     def named(self) -> bool:
@@ -102,15 +96,15 @@ def step(goals: Goals, pending: Iterable[Command]) -> tuple[Command, ...]:
     for goal in goals.values():
         if goal.complete:
             continue
-        if not goal.up:
-            commands += _bring_up(goal, goals, busy)
-        elif not goal.named and not goal.cleared:
+        if not goal.named and not goal.cleared:
             commands += _clear(goal, busy, drain=False)
         elif not goal.named:
             commands += [Rename(goal.service, old, new) for old, new in goal.rename if old not in busy]
+        elif not goal.up:
+            commands += _bring_up(goal, goals, busy)
         elif goal.route and not goal.routed:
             if goal.service not in routing:
-                wanted = Route(goal.service, goal.servers, goal.old_routes) if goal.target else Unroute(goal.service)
+                wanted = Route(goal.service, goal.target, goal.old_routes) if goal.target else Unroute(goal.service)
                 commands.append(wanted)
         elif not goal.cleared:
             dependents = (g for g in goals.values() if goal.service in g.depends_on and not g.stuck)
@@ -176,12 +170,12 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
         elif not watch.ready:
             looks = (Look(goal.service, command.name, *next_look(goal.gate, watch, now, 1)),)
     elif isinstance(command, (Route, Unroute)):
-        current = isinstance(command, Unroute) or set(command.servers) == set(goal.servers)
+        current = isinstance(command, Unroute) or set(command.servers) == set(goal.target)
         if current and well:
             goal = replace(goal, routed=True)
         elif current:
             goal = replace(goal, stuck=True)
-            servers = ", ".join(goal.servers) or "nothing"
+            servers = ", ".join(goal.target) or "nothing"
             notes = (f"{goal.service}: the proxy could not be moved to {servers}: {error}",)
     elif isinstance(command, Drain):
         goal = replace(goal, drained=goal.drained | {command.name})

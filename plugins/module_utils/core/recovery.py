@@ -55,21 +55,27 @@ def _recovered(
     if left.committed:
         aside = {}
     made = {n for n, o in there.items() if o.rollout == left.rollout}
-    stays = [aside.get(n, n) for n in wanted if n in aside or (n in there and (left.committed or n not in made))]
-    ran = left.running | set(aside.values())
+    stays = [n for n in wanted if n in aside or (n in there and (left.committed or n not in made))]
+    ran = left.running | set(aside)
     one_shot = service is not None and service.one_shot
-    routed = frozenset(stays) if service is not None and service.routes else frozenset()
-    moves = seen.routed.get(goal.service, frozenset()) != routed or bool(routed and goal.service in seen.stale_routes)
+    down = [n for n in stays if not there[aside.get(n, n)].running]
+    revived = [n for n in down if not one_shot and (left.committed or n in ran)]
+    serving = frozenset(n for n in stays if n not in down or n in revived)
+    routed = serving if service is not None and service.routes else frozenset()
+    # the new one bore the name that the proxy knows: taking it from there takes the old one's route too
+    stale = goal.service in seen.stale_routes or bool(aside)
+    moves = seen.routed.get(goal.service, frozenset()) != routed or bool(routed and stale)
     # running is not passing: whoever was killed may just have started it, so it is gated before traffic goes to it
-    regated = {n for n in stays if moves and there[n].running}
-    start = [
-        n for n in stays if not one_shot and (n in regated or (not there[n].running and (left.committed or n in ran)))
-    ]
+    start = [n for n in stays if n in revived or (moves and not one_shot and n not in down)]
     return replace(
         goal,
         target=tuple(sorted(routed)),
         start=tuple(start),
-        surplus=tuple(n for n in there if n not in stays and (left.committed or n in made)),
+        surplus=tuple(
+            n
+            for n in there
+            if (n not in stays or n in aside) and n not in aside.values() and (left.committed or n in made)
+        ),
         route=moves,
         rename=tuple((new, old) for old, new in aside.items()),
     )

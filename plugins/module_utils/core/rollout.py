@@ -414,14 +414,16 @@ def _before(rollout: Rollout) -> Goals:
     for name, track in rollout.tracks.items():
         change = track.change
         asked = {c for c in rollout.issued if getattr(c, "service", "") == name}
-        aside = {o.name: set_aside(o.name, rollout.id) for o in change.old if o.name in track.gone}
+        # asked for is enough: a rename that failed may have happened, and giving the name back twice does no harm
+        moved = {c.name for c in asked if isinstance(c, Rename)}
+        aside = {o.name: set_aside(o.name, rollout.id) for o in change.old if o.name in moved}
         was_running = [o.name for o in change.old if o.running and not track.service.one_shot]
         stopped = {c.name for c in asked if isinstance(c, Stop)}
         back = former.get(name)
         goals[name] = goal_for(
             back or track.service,
-            target=tuple(aside.get(n, n) for n in (*(o.name for o in change.keep), *was_running)),
-            start=tuple(aside.get(n, n) for n in was_running if n in stopped),
+            target=(*(o.name for o in change.keep), *was_running),
+            start=tuple(n for n in was_running if n in stopped),
             surplus=tuple(c.name for c in asked if isinstance(c, Create)),
             # the new one bore the name that the proxy knows: taking it from there took the old one's route too
             route=any(isinstance(c, Route) for c in asked) or bool(aside and name in rollout.seen.routed),

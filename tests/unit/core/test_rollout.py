@@ -184,11 +184,11 @@ BAD = [
      "stop web-1, start web-2, explain web-2, stop web-2, remove web-2, start web-1"),
     ("a fixed name is given back", [FIXED2], seen(observed("the-web@web")), {"dies": {"the-web": 0.1}},
      "stop the-web, rename the-web the-web-before-r1, create the-web, start the-web, explain the-web, "
-     "stop the-web, remove the-web, start the-web-before-r1, rename the-web-before-r1 the-web"),
+     "stop the-web, remove the-web, rename the-web-before-r1 the-web, start the-web"),
     ("a fixed name that is routed is routed again", [service("web", 2, container_name="the-web", routed=True)],
      seen(observed("the-web@web"), routed={"web": frozenset({"the-web"})}), {"dies": {"the-web": 0.1}},
      "stop the-web, rename the-web the-web-before-r1, create the-web, start the-web, explain the-web, drain the-web 0, "
-     "stop the-web, remove the-web, start the-web-before-r1, rename the-web-before-r1 the-web, route web=the-web (old)"),
+     "stop the-web, remove the-web, rename the-web-before-r1 the-web, start the-web, route web=the-web (old)"),
     ("an old one that did not run is not started", [PORT2], seen(observed("web-1", running=False)),
      {"dies": {"web-2": 0.1}},
      "stop web-1, start web-2, explain web-2, stop web-2, remove web-2"),
@@ -456,11 +456,11 @@ def test_old_is_never_inferred_from_running() -> None:
     [
         (
             [observed("the-web-before-r1@web", running=False), observed("the-web@web", 2, rollout="r1")],
-            "stop the-web, remove the-web, start the-web-before-r1, rename the-web-before-r1 the-web",
+            "stop the-web, remove the-web, rename the-web-before-r1 the-web, start the-web",
         ),
         (
             [observed("the-web-before-r1@web", running=False)],
-            "start the-web-before-r1, rename the-web-before-r1 the-web",
+            "rename the-web-before-r1 the-web, start the-web",
         ),
         ([observed("the-web@web", running=False)], "start the-web"),
     ],
