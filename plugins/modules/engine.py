@@ -64,7 +64,6 @@ version:
 import json
 import os
 import signal
-import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -97,13 +96,9 @@ def allow_low_limits() -> None:
 
 def direct(log: str) -> None:
     """Outlives us and our session; its pid is kept, so that a later run knows it for ours."""
-    with open(log, "ab") as out:
-        process = subprocess.Popen(
-            ["dockerd", "--pidfile", "/run/docker.pid"],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/",
-        )  # fmt: skip
+    pid = host.leave_running("dockerd", "--pidfile", "/run/docker.pid", log=log)
     with open(host.DIRECT_PID, "w", encoding="utf-8") as text:
-        text.write(f"{process.pid}\n")
+        text.write(f"{pid}\n")
 
 
 def tail(path: str, lines: int = 8) -> str:

@@ -86,7 +86,7 @@ class Ground:
 
     def until(self, name: str, **wanted: Any) -> Sample:
         """Wait at most five seconds for a sample like this."""
-        for _ in range(100):
+        for _turn in range(100):
             found = self.sample(name)
             if all(getattr(found, key) == value for key, value in wanted.items()):
                 return found
@@ -213,7 +213,7 @@ def test_a_stopped_one_stays_and_starts_again(ground: Ground) -> None:
 @pytest.mark.parametrize("twice", [1, 2])
 def test_stopping_what_stands_is_no_error(ground: Ground, twice: int) -> None:
     name = ground.make()
-    for _ in range(twice):
+    for _turn in range(twice):
         ground.engine.stop(name, 1)
     assert not ground.replica(name).running
 

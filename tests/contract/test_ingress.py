@@ -119,7 +119,7 @@ class TestSimulated(Contract):
             world.containers[name] = Container(name, "web", 1, "good", "spec", "r1", "shop", running=True)
             return f"ip of {name}"
 
-        return Door(SimulatedIngress(world), start, lambda name: world.containers.pop(name))
+        return Door(SimulatedIngress(world), start, world.containers.pop)
 
 
 @pytest.mark.integration

@@ -77,7 +77,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     subprocess.run(install, cwd=folder, check=True, capture_output=True)
     assert (collections / "ansible_collections/quaylock/stacks/playbooks/site.yml").is_file()
     # the dependencies are those of the environment; the checkout's link beside them must not be what is found
-    packages = next(Path(p) for p in sys.path if (Path(p) / "ansible_collections/community/docker").is_dir())
+    [packages, *_others] = [Path(p) for p in sys.path if (Path(p) / "ansible_collections/community/docker").is_dir()]
     for name in ("community/docker", "community/library_inventory_filtering_v1", "ansible/posix"):
         target = collections / "ansible_collections" / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -248,6 +248,5 @@ def test_what_users_get_today_loses_requests(clone: Clone, tmp_path: Path) -> No
         print(f"\ndocker compose up -d: {load.report}")
         assert load.report.failed > 0, "the load does not notice a restart, so it proves nothing elsewhere"
     finally:
-        subprocess.run(
-            [peer, "-p", "control", "-f", str(tmp_path / "compose.yaml"), "down", "-t", "0"], capture_output=True
-        )
+        down = [peer, "-p", "control", "-f", str(tmp_path / "compose.yaml"), "down", "-t", "0"]
+        subprocess.run(down, capture_output=True, check=False)

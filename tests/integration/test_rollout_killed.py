@@ -61,7 +61,7 @@ def killed_at(
 ) -> None:
     """Deploy in a process that gets SIGKILL when (or so long after) the journal is told of the nth such moment."""
     process = python("-c", KILLED)
-    _, said = process.communicate(pickle.dumps((harbour.request(services), what, do, nth, later)), timeout=60)
+    _answer, said = process.communicate(pickle.dumps((harbour.request(services), what, do, nth, later)), timeout=60)
     assert process.returncode == -signal.SIGKILL, f"the rollout never came to {what} {do} {nth}: {said.decode()}"
 
 

@@ -21,9 +21,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-MIX: Mapping[str, int] = {"keepalive": 8, "fresh": 4, "post": 4, "slow": 2, "idle": 8}
+MIX: Mapping[str, int] = MappingProxyType({"keepalive": 8, "fresh": 4, "post": 4, "slow": 2, "idle": 8})
 LONGEST = 600.0
 """seconds that a load may last, whatever was asked for"""
 MOST_CLIENTS = 200

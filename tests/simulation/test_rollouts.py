@@ -38,7 +38,7 @@ def test_no_seed_breaks_a_promise() -> None:
         for more, found in pool.map(broken_seeds, *zip(*slices(SEEDS, 100), strict=True)):
             events, broken = events + more, broken + found
     if broken:
-        shortest = min((story(seed) for seed, _ in broken[:10]), key=len)
+        shortest = min((story(seed) for seed, _promise in broken[:10]), key=len)
         each = "\n".join(f"seed {seed}: {why}" for seed, why in broken)
         tail = "\n".join(shortest[-SHOWN:])
         pytest.fail(f"{len(broken)} of {SEEDS} seeds broke a promise\n{each}\n\nthe shortest of them ends so:\n{tail}")

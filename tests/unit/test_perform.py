@@ -118,13 +118,13 @@ def test_publishing_keeps_the_files_of_this_release_and_the_last() -> None:
     ids=["all is there", "a bind mount is missing", "a file is missing"],
 )
 def test_what_the_host_says_against_it(stack: Stack, about: dict[str, Any], paths: list[str]) -> None:
-    host, _ = made(World(), stack, **about)
+    host, _state = made(World(), stack, **about)
     assert [f.path for f in perform.observe(host, stack).findings] == paths
 
 
 def test_routes_that_differ_are_stale() -> None:
     world = World()
-    host, _ = made(world)
+    host, _state = made(world)
     assert perform.observe(host, STACK).stale_routes == {"web"}
     world.routes["web"] = WEB.routes
     assert perform.observe(host, STACK).stale_routes == set()
@@ -253,7 +253,7 @@ def test_every_step_is_written_down_before_it_is_taken() -> None:
             assert ("do", name) in written, name
             taken.append(name)
 
-    ended, _ = run_with(spoil, log)
+    ended, _world = run_with(spoil, log)
     assert ended.outcome is Outcome.DEPLOYED
     assert {"Create", "Start", "Route", "Publish", "Record"} <= set(taken)
     assert {do for what, do in written if what == "done"} >= {"Create", "Start", "Route", "Look"}

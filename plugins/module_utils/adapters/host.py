@@ -77,7 +77,8 @@ def run(*call: str, timeout: float = 20.0) -> tuple[int, str]:
     """Exit code (127: no such program, 124: too slow) and all that was said."""
     environment = dict(os.environ, LC_ALL="C.UTF-8")
     try:
-        done = subprocess.run(
+        # run_command has no timeout, and there may be no module
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             call,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -91,6 +92,16 @@ def run(*call: str, timeout: float = 20.0) -> tuple[int, str]:
     except subprocess.TimeoutExpired:
         return 124, f"{' '.join(call)}: no end within {timeout:.0f} s"
     return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def leave_running(*call: str, log: str) -> int:
+    """Start a program that outlives us, in a session of its own; its pid."""
+    with open(log, "ab") as out:
+        # run_command waits for the end
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
+            call, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/"
+        )
+    return process.pid
 
 
 def candidate(package: str) -> str:
