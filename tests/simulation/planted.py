@@ -275,7 +275,7 @@ def running_is_passing(patch: Patch) -> None:
 
     def spoiled(real: Any, goal: Any, service: Any, wanted: Any, there: Any, *more: Any) -> Any:
         made = real(goal, service, wanted, there, *more)
-        return replace(made, start=tuple(n for n in made.start if not there[n].running))
+        return replace(made, start=tuple(n for n in made.start if n not in there or not there[n].running))
 
     wrapped(patch, recovery, "_recovered", spoiled)
 

@@ -158,8 +158,8 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
             notes = (f"{goal.service}: {command.name} could not be started again: {error}",)
     elif isinstance(command, Look):
         watch = goal.watches.get(command.name)
-        if watch is None or watch.ready or command.name in goal.given_up:
-            return goals, (), ()
+        if watch is None or watch.ready or command.name in goal.given_up or command.at < watch.since:
+            return goals, (), ()  # nobody waits for it, or it was meant for another container of this name
         sample = sample_of(event, watch)
         watch, fault = judge(goal.gate, watch, sample)
         goal = replace(goal, watches={**goal.watches, command.name: watch})
