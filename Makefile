@@ -31,7 +31,7 @@ test: ## Install what tests need, then lint + unit + simulate + molecule + integ
 test-tools: ## Install what tests need into .venv
 	@scripts/bootstrap test
 
-lint: ## ansible-lint (production), ruff, mypy --strict, yamllint, README tables
+lint: ## ansible-test sanity, ansible-lint (production), ruff, mypy --strict, yamllint, README tables
 	@scripts/test lint
 
 unit: ## Unit tests; they need no engine

@@ -84,6 +84,7 @@ def lint() -> Counts:
         "readme-tables": [sys.executable, "scripts/readme_tables.py", "--check"],
         "changelog": ["antsibull-changelog", "lint"],
         "ansible-lint": ["ansible-lint", "--offline", "--strict", "--nocolor"],
+        "sanity": [sys.executable, "scripts/sanity.py"],
     }
     counts = Counts()
     for name, call in calls.items():

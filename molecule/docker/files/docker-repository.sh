@@ -32,7 +32,8 @@ apt-ftparchive -o APT::FTPArchive::Release::Suite="$suite" -o APT::FTPArchive::R
     release "dists/$suite" >"/tmp/Release"
 mv /tmp/Release "dists/$suite/Release"
 export GNUPGHOME=/tmp/gnupg
-mkdir -m 700 -p "$GNUPGHOME"
+mkdir -p "$GNUPGHOME"
+chmod 700 "$GNUPGHOME"
 gpg --batch --quiet --passphrase '' --quick-generate-key tests@example.org rsa2048 sign never
 gpg --batch --quiet --clearsign --output "dists/$suite/InRelease" "dists/$suite/Release"
-gpg --batch --quiet --armor --export tests@example.org >gpg
+gpg --batch --quiet --armor --export tests@example.org >./gpg
