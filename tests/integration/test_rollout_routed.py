@@ -91,7 +91,8 @@ def test_a_fixed_name_is_routed_again_after_a_rollback(harbour: Harbour, proxy: 
     bad = harbour.deploy(release("v2", 1, container_name=name, env={"CRASH_AFTER": "0.2"}))
     assert bad["outcome"] == "rolled back"
     assert '"version":"v1"' in proxy.get()[1]
-    harbour.deployed(release("v3", 1, container_name=name))
+    # so long that the proxy's own checks call the server of that name down, which the new one must not inherit
+    harbour.deployed(release("v3", 1, container_name=name, env={"READY_AFTER": "3"}))
     assert '"version":"v3"' in proxy.get()[1]
 
 

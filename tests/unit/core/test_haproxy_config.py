@@ -279,7 +279,7 @@ STEPS = [
         "another address",
         [row("a", READY)],
         [Member("a", "172.30.0.9")],
-        ["set server a addr 172.30.0.9 port 8000"],
+        ["set server a addr 172.30.0.9 port 8000", "set server a health up"],
     ),
     (
         "forgotten",
