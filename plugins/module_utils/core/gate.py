@@ -50,7 +50,7 @@ def judge(gate: Gate, watch: Watch, sample: Sample) -> tuple[Watch, str]:
     """Take one more sample in; the text says why the replica failed, "" while it did not."""
     base = watch.base or sample
     if sample.running and sample.passed is None and not gate.opted_out:
-        seen = replace(watch, base=base)
+        seen = replace(watch, base=base, changed_at=watch.changed_at or sample.at)
         return seen, _fault(gate, seen, base, sample)
     passed = sample.running and sample.passed is not False
     news = watch.last is None or (watch.last.passed, watch.last.output) != (sample.passed, sample.output)

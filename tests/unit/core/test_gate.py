@@ -67,6 +67,7 @@ CASES = [
     ("healthy and held since its first pass", "P@1 P@2 P@3 P@11",                      "held 11"),
     ("a glance at its state is no check",   "P@1 P@2 P@3 N@11 N@12",                   "ready 3"),
     ("a check after glances",               "P@1 P@2 P@3 N@5 N@8 P@11",                "held 11"),
+    ("a glance first is no lack of progress", "N@100 F@101",                           "did not pass within 60 s (0 of 3 passes in a row)"),
     ("a glance sees a crash",               "P@1 P@2 P@3 N@5 X(1)@6",                  "exited with code 1"),
     ("a row that breaks starts anew",       "P@1 P@2 F@3 P@4 P@5",                     "not ready"),
     ("a row after a break",                 "P@1 P@2 F@3 P@4 P@5 P@6",                 "ready 6"),
