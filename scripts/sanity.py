@@ -73,6 +73,7 @@ def hand_on_pip_settings() -> None:
     lines = ["[global]", *(f"{key} = {' '.join(value.split())}" for key, value in sorted(settings.items()))]
     file = HOME / ".config" / "pip" / "pip.conf"
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)  # the address of an index may hold a password
     file.write_text("\n".join(lines) + "\n")
 
 
@@ -88,8 +89,8 @@ def main(words: list[str]) -> int:
     )  # fmt: skip
     rc = done.returncode or int("All targets skipped" in done.stdout)
     if rc:
-        said = done.stdout.splitlines()
-        print("\n".join([line for line in said if line.startswith(("ERROR:", "FATAL:"))] or said))
+        wrong = [line for line in done.stdout.splitlines() if line.startswith("ERROR:")]
+        print("\n".join(wrong) or done.stdout)
     return rc
 
 
