@@ -50,6 +50,8 @@ class Goal:
     routed: bool = False
     stuck: bool = False
     """traffic could not be moved: what may still serve must not go"""
+    left: bool = False
+    """something could not be removed: all the rest goes on, and the next run tries again"""
 
     @property
     def up(self) -> bool:
@@ -116,7 +118,7 @@ def step(goals: Goals, pending: Iterable[Command]) -> tuple[Command, ...]:
 def _bring_up(goal: Goal, goals: Goals, busy: set[str]) -> list[Command]:
     if goal.exclusive and not goal.cleared:
         return _clear(goal, busy, drain=False)
-    if not all(goals[d].up for d in goal.depends_on if d in goals):
+    if not all(goals[d].up or goals[d].stuck for d in goal.depends_on if d in goals):
         return []
     return [
         Start(goal.service, n) for n in goal.start if n not in goal.watches and n not in goal.given_up and n not in busy
@@ -183,7 +185,7 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
     elif isinstance(command, Stop):
         goal = replace(goal, stopped=goal.stopped | {command.name})
     elif isinstance(command, Remove):
-        goal = replace(goal, removed=goal.removed | {command.name}, stuck=goal.stuck or not well)
+        goal = replace(goal, removed=goal.removed | {command.name}, left=goal.left or not well)
         notes = (f"{goal.service}: {command.name} could not be removed: {error}",) if error else ()
     elif isinstance(command, Rename):
         goal = replace(goal, renamed=goal.renamed | {command.name})

@@ -489,7 +489,7 @@ def _drive_converging(rollout: Rollout) -> Step:
         return rollout, commands
     closing = rollout.cleanup
     outcome = rollout.outcome
-    if any(g.stuck for g in rollout.goals.values()):
+    if any(g.stuck or g.left for g in rollout.goals.values()):
         outcome = Outcome.INCOMPLETE
         closing = ()
     elif outcome is None:

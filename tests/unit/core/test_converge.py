@@ -140,7 +140,7 @@ LEARNED = [
     ("stopped",               goal(surplus="x"),            Done(Stop("web", "x", 5), 1),                 {"stopped": {"x"}},        ""),
     ("not stopped: removed",  goal(surplus="x"),            Failed(Stop("web", "x", 5), 1, "busy"),       {"stopped": {"x"}},        ""),
     ("removed",               goal(surplus="x"),            Done(Remove("web", "x"), 1),                  {"removed": {"x"}},        ""),
-    ("not removed: stuck",    goal(surplus="x"),            Failed(Remove("web", "x"), 1, "busy"),        {"removed": {"x"}, "stuck": True}, "web: x could not be removed: busy"),
+    ("not removed: left",    goal(surplus="x"),            Failed(Remove("web", "x"), 1, "busy"),        {"removed": {"x"}, "left": True}, "web: x could not be removed: busy"),
     ("renamed",               goal(rename=SWAP),            Done(Rename("web", "a-aside", "a"), 1),       {"renamed": {"a-aside"}},  ""),
     ("not started: given up", goal(target="a", start="a"),  Failed(Start("web", "a"), 1, "port taken"),   {"given_up": {"a"}},       "web: a could not be started again: port taken"),
     ("routed",                goal(target="a", route=True), Done(Route("web", ("a",)), 1),                {"routed": True},          ""),

@@ -280,6 +280,16 @@ def test_what_cannot_be_removed_is_incomplete_and_not_finished() -> None:
     assert stage.rollout.notes == ("web: shop-web-2 could not be removed: device busy",)
 
 
+def test_what_cannot_be_removed_does_not_keep_the_rest_from_coming_back() -> None:
+    """Not the old one of the same service, and nobody who waits for it."""
+    services = [PORT2, replace(PORT2, name="api", image="api:2", depends_on=service("api", after="web").depends_on)]
+    there = seen(observed("web-1"), observed("api-1"))
+    stage = played(*services, there=there, dies={"api-2": 0.1}, fails={"remove web-2": "device busy"})
+    assert stage.rollout.outcome is Outcome.INCOMPLETE
+    line = stage.line
+    assert line.index("remove web-2") < line.index("start web-1") < line.index("start api-1")
+
+
 def test_traffic_that_cannot_go_back_keeps_what_may_serve() -> None:
     how = {"dies": {"web-2": 7.0}, "fails": {"route web=web-1 (old)": "the proxy is gone"}}
     stage = played(ROUTED2, there=SERVES, previous=OLD, **how)
