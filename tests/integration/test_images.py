@@ -103,6 +103,18 @@ def hub(client: Any, recipes: dict[str, str]) -> Iterator[str]:
             client.images.remove(image.id, force=True)
 
 
+def output_of(client: Any, ref: str, command: list[str], **about: Any) -> bytes:
+    """What a short container wrote. Read when it ended: an engine's followed log can end before the first line is in it."""
+    container = client.containers.run(ref, command, detach=True, **about)
+    try:
+        ended = container.wait(timeout=60)["StatusCode"]
+        written: bytes = container.logs(stdout=True, stderr=ended != 0)
+        assert ended == 0, written.decode()
+        return written
+    finally:
+        container.remove(force=True, v=True)
+
+
 def small(client: Any, ref: str, content: str) -> str:
     """A tiny image of this name, and its id."""
     buffer = io.BytesIO()
@@ -249,7 +261,7 @@ def test_a_changed_file_makes_a_new_image_and_a_touched_one_does_not(
     (folder / "note").write_text("second")
     second = have(client, wanted).had["app"].image
     assert first.ref != second.ref
-    assert client.containers.run(second.ref, ["cat", "/note"], remove=True) == b"second"
+    assert output_of(client, second.ref, ["cat", "/note"]) == b"second"
 
 
 def test_what_dockerignore_names_stays_out(client: Any, context: Callable[[str], Path]) -> None:
@@ -258,7 +270,7 @@ def test_what_dockerignore_names_stays_out(client: Any, context: Callable[[str],
     for name in ("secret", "a.log", "kept"):
         (folder / name).write_text(name)
     image = have(client, {"app": {"context": folder, "base": "debian", "source": "build"}}).had["app"].image
-    seen = client.containers.run(image.ref, ["ls", "/seen"], remove=True).decode().split()
+    seen = output_of(client, image.ref, ["ls", "/seen"]).decode().split()
     assert "kept" in seen
     assert not {"secret", "a.log"} & set(seen)
 
@@ -299,7 +311,7 @@ def test_a_ca_bundle_serves_the_build_and_stays_out_of_the_image(
     wanted = {"app": {"context": folder, "base": "debian", "source": "build"}}
     image = have(client, wanted, ca_bundle=str(bundle)).had["app"].image
     look = ["sh", "-c", "cat /told; ls /context 2>/dev/null || true"]
-    assert client.containers.run(image.ref, look, remove=True) == b"CERTIFICATES OF THE PROXY"
+    assert output_of(client, image.ref, look) == b"CERTIFICATES OF THE PROXY"
     assert have(client, wanted).changed is False, "a bundle that does not stay is no other image"
     nowhere = {"ca_bundle": str(tmp_path / "nowhere.pem")}
     assert not have(client, wanted, **nowhere).failed, "nothing was built, so nobody missed it"
@@ -518,7 +530,7 @@ def test_python_makes_environments_without_root(client: Any, recipes: dict[str, 
         "print(os.getuid(), ssl.create_default_context().cert_store_stats()['x509_ca'] > 50)"
     )
     about = {"read_only": True, "tmpfs": {"/tmp": "exec"}, "cap_drop": ["ALL"]}
-    output = client.containers.run(recipes["python"], ["python3", "-c", look], remove=True, **about)
+    output = output_of(client, recipes["python"], ["python3", "-c", look], **about)
     assert output.split() == [b"10001", b"True"]
 
 
@@ -594,7 +606,7 @@ def test_the_role_builds_what_another_role_brings_and_changes_nothing_twice(
     assert "stands in for 127.0.0.1:18599/tool:1" in " ".join(output.split())
     resolved = json.loads((tmp_path / "resolved.json").read_text())
     assert resolved["app"]["source"] == resolved["tool"]["source"] == "build"
-    said = client.containers.run(resolved["app"]["ref"], ["cat", "/note"], remove=True).decode()
+    said = output_of(client, resolved["app"]["ref"], ["cat", "/note"]).decode()
     assert said == f"made in {tmp_path}"
     locked = json.loads((tmp_path / "images.lock.json").read_text())["images"]
     assert locked["127.0.0.1:18599/tool:1"]["id"] == resolved["tool"]["id"]
