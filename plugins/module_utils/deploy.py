@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import posixpath
 import secrets
 import time
@@ -20,7 +21,7 @@ from .core import compose, report
 from .core.commands import Begun, Done, Fetch
 from .core.model import Image, Invalid, Json, Stack
 from .core.recovery import recovery, teardown
-from .core.rollout import Outcome, Rollout, advance, milestone
+from .core.rollout import AT_ONCE, Outcome, Rollout, advance, milestone
 from .journal import SqliteJournal
 from .perform import Host, observe, rendered, rendered_path, withdraw
 from .ports import Ingress, PortError
@@ -216,6 +217,7 @@ def roll_out(request: Request, stack: Stack, rollout: str) -> dict[str, Any]:
         previous=serving_stack(request.name, journal),
         previous_release=serving[0] if serving else "",
         ran=journal.ran(request.name),
+        at_once=max(AT_ONCE, (os.cpu_count() or 1) // 2),
     )
     state = run(host, state)
     if state.outcome in (Outcome.REFUSED, Outcome.UNCHANGED):

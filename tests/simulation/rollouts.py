@@ -207,7 +207,9 @@ class Run:
         previous = release[1]["stack"] if release else None
         self.story.tell(self.world, f"deploy {rollout}")
         self.was = promises.shape(self.world)
-        done.append(self.drive(Rollout(rollout, stack, previous, ran=self.journal.ran(STACK))))
+        at_once = self.rng.choice((1, 4))
+        state = Rollout(rollout, stack, previous, ran=self.journal.ran(STACK), at_once=at_once)
+        done.append(self.drive(state))
         return done
 
     def tear_down(self, stack: Stack) -> None:
@@ -369,11 +371,11 @@ def _faults(rng: random.Random, again: bool) -> Faults:
     if dice < 0.25:
         return Faults()
     if dice < 0.55:
-        return Faults(kill_at=rng.randint(0, 80))
+        return Faults(kill_at=rng.randint(0, 160))
     if dice < 0.7:
         return Faults(error_rate=rng.choice([0.02, 0.1]))
     if dice < 0.8:
-        return Faults(engine_restart_at=rng.randint(0, 60))
+        return Faults(engine_restart_at=rng.randint(0, 120))
     if dice < 0.9:
         return Faults(disk_full_at=rng.randint(0, 40))
     return Faults(removal_at=rng.randint(0, 60))

@@ -18,7 +18,7 @@ from .promises import Broken
 from .rollouts import Story, broken_seeds, simulate, slices
 
 SEEDS = int(os.environ.get("QUAYLOCK_SEEDS", "2000"))
-ENOUGH = 400
+ENOUGH = 800
 """seeds within which a planted mistake has to be found"""
 SHOWN = 40
 

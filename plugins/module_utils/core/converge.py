@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .commands import Command, Done, Drain, Failed, Look, Remove, Rename, Route, Start, Stop, Unroute, replica_of
-from .gate import Watch, judge, next_look
+from .gate import Crowd, Watch, judge, next_look
 from .model import Gate, Sample, Service
 
 UNKNOWN = Gate(passes=1, hold=0.0, opted_out="its definition is not known")
@@ -170,7 +170,7 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
             said = f", last check: {sample.output}" if sample.output else ""
             notes = (f"{goal.service}: {command.name} runs again but {fault}{said}",)
         elif not watch.ready:
-            looks = (Look(goal.service, command.name, *next_look(goal.gate, watch, now, 1)),)
+            looks = (Look(goal.service, command.name, *next_look(goal.gate, watch, now, Crowd())),)
     elif isinstance(command, (Route, Unroute)):
         current = isinstance(command, Unroute) or set(command.servers) == set(goal.target)
         if current and well:

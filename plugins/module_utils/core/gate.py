@@ -6,23 +6,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .gates_of import with_image_check
+from .gates_of import QUICK, with_image_check
 from .model import Gate, Image, Sample, Service
 
-CHECK_COST = 0.07
+CHECK_COST = 0.05
 """CPU seconds of one exec in a container, as measured; the cadence stretches when many replicas are gated at once"""
+LATE = 0.05
+"""the pause between two checks as a share of the time that was waited: so much later than it could is a pass seen"""
 GLANCE = 0.5
 """seconds between two looks at the mere state of a replica that passed: they cost nothing, and see a crash at once"""
+ROW = 0.3
+"""seconds between the passes of a row that nobody waits for"""
 PACE = (1.0, 2.0)
 """seconds between two checks of a replica that passed: while it is held, and after"""
+SHARE = 0.2
+"""of one CPU, which is what the checks of all replicas that passed may take together"""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What was seen of one replica since its start.
 
-    `row_since` is the first pass of the current row, `clean_since` the same once the row is complete; `checked_at` is
-    when the checks were run last.
+    `passed_at` is its first pass ever, `ready_at` the end of its first row of N passes. `row_since` is the first pass
+    of the current row, `clean_since` the same once the row is complete; `checked_at` is when the checks were run last.
     """
 
     since: float
@@ -30,6 +36,7 @@ class Watch:
     last: Sample | None = None
     passes: int = 0
     failures: int = 0
+    passed_at: float | None = None
     ready_at: float | None = None
     row_since: float | None = None
     clean_since: float | None = None
@@ -37,8 +44,13 @@ class Watch:
     changed_at: float = 0.0
 
     @property
+    def healthy(self) -> bool:
+        """Its checks passed once: Compose's `service_healthy`, so dependents may start."""
+        return self.passed_at is not None
+
+    @property
     def ready(self) -> bool:
-        """Its checks passed N times in a row once: dependents may start."""
+        """Its checks passed N times in a row once: it may take traffic where nothing else serves."""
         return self.ready_at is not None
 
     def held(self, gate: Gate) -> bool:
@@ -63,6 +75,7 @@ def judge(gate: Gate, watch: Watch, sample: Sample) -> tuple[Watch, str]:
         last=sample,
         passes=passes,
         failures=0 if passed else watch.failures + 1,
+        passed_at=watch.passed_at if watch.healthy or not passed else sample.at,
         ready_at=watch.ready_at if watch.ready or not complete else sample.at,
         row_since=row_since,
         clean_since=row_since if complete else None,
@@ -96,24 +109,37 @@ def finished(watch: Watch, sample: Sample, deadline: float) -> tuple[Watch, str]
     seen = replace(watch, base=watch.base or sample, last=sample)
     if not sample.running:
         if sample.exit_code == 0 and not sample.oom:
-            return replace(seen, ready_at=sample.at, clean_since=sample.at, checked_at=sample.at), ""
+            return replace(
+                seen, passed_at=sample.at, ready_at=sample.at, clean_since=sample.at, checked_at=sample.at
+            ), ""
         return seen, f"exited with code {sample.exit_code}" + (" (out of memory)" if sample.oom else "")
     if sample.at - watch.since >= deadline:
         return seen, f"was still running after {deadline:g} s"
     return seen, ""
 
 
-def next_look(gate: Gate, watch: Watch, now: float, crowd: int) -> tuple[float, bool]:
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who else is looked at: replicas that are waited for (a start counts as several of them), and all of them."""
+
+    waiting: int = 1
+    watched: int = 1
+
+
+def next_look(gate: Gate, watch: Watch, now: float, crowd: Crowd, urgent: bool = True) -> tuple[float, bool]:
     """When to look again, and whether to run the checks then.
 
-    Until it passed: every `cadence`, slower in a crowd, sooner to complete a row. After that glances at its state, and
-    a check now and then, one of them exactly when the hold ends.
+    Until it passed: soon at first, then more and more calmly up to `cadence`, slower in a crowd. Then the rest of its
+    row, at once where it is `urgent` because traffic waits for it. After that glances at its state, and a check now and
+    then, one of them exactly when the hold ends.
     """
-    if not watch.ready or watch.clean_since is None:
-        pause = max(gate.cadence, crowd * CHECK_COST)
-        return now + (pause / 4 if watch.passes else pause), True
+    if not watch.passes:
+        calm = min(gate.cadence, max(QUICK, LATE * (now - watch.since)))
+        return now + max(calm, crowd.waiting * CHECK_COST), True
+    if watch.clean_since is None:
+        return now + min(gate.cadence, QUICK if urgent else ROW), True
     held = watch.held(gate)
-    due = watch.checked_at + PACE[held]
+    due = watch.checked_at + max(PACE[held], crowd.watched * CHECK_COST / SHARE)
     if not held:
         due = min(due, watch.clean_since + gate.hold)
     return (max(due, now), True) if due <= now + GLANCE else (now + GLANCE, False)

@@ -13,6 +13,8 @@ from .model import ExecProbe, Gate, HttpProbe, Json, Probe, Route, TcpProbe
 from .nodes import Node
 from .scope import Context
 
+QUICK = 0.1
+"""seconds between the first checks of a replica; nothing is asked more often, and no row is shorter"""
 ONE_SHOT_DEADLINE = 600.0
 """seconds that a one-shot may take, unless it says otherwise"""
 
@@ -88,7 +90,7 @@ def gate(service: Node, check: Json, hold: float) -> Gate:
     result = Gate(
         probes=tuple(p for p in (own, *probes) if p is not None),
         passes=node.at("passes").integer(3, 1),
-        cadence=node.at("cadence").seconds(0.25, 0.01),
+        cadence=node.at("cadence").seconds(1.0, 0.01),
         hold=hold,
         deadline=node.at("deadline").seconds(asked.deadline, 0.001),
         progress=node.at("progress").seconds(asked.progress, 0.001),
@@ -121,13 +123,12 @@ def one_shot_gate(service: Node) -> Gate:
 
 def _possible(node: Node, gate: Gate) -> None:
     """Refuse a gate that no replica could pass."""
-    shortest = gate.passes * gate.cadence
+    shortest = gate.passes * min(gate.cadence, QUICK)
     deadline = spoken(gate.deadline)
     whence = node.at("deadline") if node.has("deadline") else node
     if gate.deadline < shortest:
         whence.refuse(
-            f"the deadline of {deadline} is shorter than the {spoken(shortest)} that {gate.passes} passes "
-            f"every {spoken(gate.cadence)} take",
+            f"the deadline of {deadline} is shorter than the {spoken(shortest)} that {gate.passes} passes take",
             "raise the deadline, or ask for fewer passes",
         )
     if node.has("progress") and gate.progress > gate.deadline:

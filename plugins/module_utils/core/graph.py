@@ -34,6 +34,16 @@ def cycle(edges: Edges) -> tuple[str, ...] | None:
     return None
 
 
+def heights(edges: Edges) -> dict[str, int]:
+    """How long the longest chain is that waits for each name, itself included. Raises ValueError on a cycle."""
+    result: dict[str, int] = {}
+    for layer in reversed(layers(edges)):
+        for name in layer:
+            waiting = [other for other, on in edges.items() if name in on]
+            result[name] = 1 + max((result[other] for other in waiting), default=0)
+    return result
+
+
 def layers(edges: Edges) -> list[list[str]]:
     """Names in the order they can start: each layer waits only for earlier ones. Raises ValueError on a cycle.
 

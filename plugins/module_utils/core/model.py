@@ -95,13 +95,13 @@ class Gate:
     `image_check` says that the HEALTHCHECK is the image's own and is filled in when the image is known.
     `opted_out` is the reason why nothing is probed ("" = not opted out); a running replica then passes after `hold`.
     `deadline` follows Docker's arithmetic (start_period + retries * (interval + timeout)) unless the service sets one;
-    `progress` bounds the time without any change of what was seen.
+    `progress` bounds the time without any change of what was seen. `cadence` is the longest pause between two checks.
     `retries` failures in a row after it passed once fail it.
     """
 
     probes: tuple[Probe, ...] = ()
     passes: int = 3
-    cadence: float = 0.25
+    cadence: float = 1.0
     hold: float = 5.0
     deadline: float = 120.0
     progress: float = 60.0

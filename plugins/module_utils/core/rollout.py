@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from . import converge
+from . import converge, graph
 from .commands import (
     Begun,
     Command,
@@ -39,10 +39,14 @@ from .commands import (
     WriteFiles,
 )
 from .converge import Goals, goal_for, sample_of
-from .gate import Watch, completed, finished, judge, next_look
+from .gate import Crowd, Watch, completed, finished, judge, next_look
 from .model import Condition, Finding, Gate, Image, Observation, Order, Service, Stack
 from .plan import Action, Change, Plan, Ran, plan, problems
 
+AT_ONCE = 1
+"""containers that start at once on a small host: more of them only slow each other down, the urgent ones included"""
+YIELD = 2
+"""a start takes the CPU of so many checks: while one is under way, checks make room"""
 ONE_SHOT_CADENCE = 0.1
 """seconds between two looks at whether a one-shot has ended"""
 
@@ -89,6 +93,8 @@ class Track:
     change: Change
     service: Service
     gate: Gate
+    urgency: int = 0
+    """the length of the longest chain of services that wait for it"""
     made: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     """old replicas that were stopped (and renamed, where the name is fixed)"""
@@ -103,6 +109,10 @@ class Track:
     @property
     def started(self) -> bool:
         return all(n in self.watches for n in self.names)
+
+    @property
+    def healthy(self) -> bool:
+        return all(n in self.watches and self.watches[n].healthy for n in self.names)
 
     @property
     def ready(self) -> bool:
@@ -138,13 +148,17 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The whole state. `previous` is the stack of the last release, which a rollback goes back to."""
+    """The whole state. `previous` is the stack of the last release, which a rollback goes back to.
+
+    `at_once` bounds how many containers start at the same time.
+    """
 
     id: str
     stack: Stack
     previous: Stack | None = None
     previous_release: str = ""
     ran: frozenset[Ran] = frozenset()
+    at_once: int = AT_ONCE
     phase: Phase = Phase.FETCHING
     now: float = 0.0
     images: Mapping[str, Image] = field(default_factory=dict)
@@ -254,10 +268,13 @@ def _planned(rollout: Rollout) -> Step:
     if not made.changed and rollout.seen.published:
         return replace(rollout, phase=Phase.DONE, outcome=Outcome.UNCHANGED), ()
     tracks = {}
-    for change in made.work:
+    urgency = graph.heights({s.name: [d.service for d in s.depends_on] for s in rollout.stack.services})
+    # those first that the longest chains wait for: made first, started first
+    for change in sorted(made.work, key=lambda change: -urgency.get(change.service, 0)):
         if change.action is not Action.REMOVE:
             service = rollout.stack.service(change.service)
-            tracks[change.service] = Track(change, service, completed(service, rollout.images.get(service.image)))
+            gate = completed(service, rollout.images.get(service.image))
+            tracks[change.service] = Track(change, service, gate, urgency[service.name])
     return _issue(replace(rollout, tracks=tracks, phase=Phase.PREPARING), (Record("planned"),))
 
 
@@ -279,10 +296,17 @@ def _looked(rollout: Rollout, track: Track, command: Look, event: Done | Failed)
         return rollout, ()
     if track.service.one_shot:
         return rollout, (Look(command.service, command.name, event.at + ONE_SHOT_CADENCE, False),)
-    crowd = sum(
-        1 for t in rollout.tracks.values() for w in t.watches.values() if not w.ready and not t.service.one_shot
-    )
-    return rollout, (Look(command.service, command.name, *next_look(track.gate, watch, event.at, crowd)),)
+    urgent = track.moves_traffic and not track.incumbent
+    at = next_look(track.gate, watch, event.at, _crowd(rollout, track), urgent)
+    return rollout, (Look(command.service, command.name, *at),)
+
+
+def _crowd(rollout: Rollout, track: Track) -> Crowd:
+    """Who is looked at beside this service; what is less urgent does not count."""
+    watched = [(t.urgency, w) for t in rollout.tracks.values() if not t.service.one_shot for w in t.watches.values()]
+    ahead = sum(urgency >= track.urgency and not w.healthy for urgency, w in watched)
+    starting = sum(isinstance(c, Start) for c in rollout.pending)
+    return Crowd(ahead + YIELD * starting, len(watched))
 
 
 def _learn_failure(rollout: Rollout, event: Failed) -> Step:
@@ -331,8 +355,8 @@ def _drive(rollout: Rollout) -> Step:
         rollout, commands = _issue(rollout, ensure)
         return (rollout, commands) if commands else _drive(replace(rollout, phase=Phase.ROLLING))
     if rollout.phase is Phase.ROLLING:
-        wanted = tuple(c for t in rollout.tracks.values() for c in _next(rollout, t))
-        rollout, commands = _issue(rollout, wanted)
+        wanted = [c for t in rollout.tracks.values() for c in _next(rollout, t)]
+        rollout, commands = _issue(rollout, _paced(rollout, wanted))
         if not commands and all(t.settled(rollout.now) for t in rollout.tracks.values()):
             return _issue(replace(rollout, phase=Phase.COMMITTING), (Record("committed"),))
         return rollout, commands
@@ -347,6 +371,13 @@ def _drive(rollout: Rollout) -> Step:
     if rollout.phase is Phase.CLOSING and not rollout.pending:
         return replace(rollout, phase=Phase.DONE), ()
     return rollout, ()
+
+
+def _paced(rollout: Rollout, wanted: list[Command]) -> tuple[Command, ...]:
+    """Not more starts than the engine does well at once."""
+    starts = [c for c in wanted if isinstance(c, Start) and c not in rollout.issued]
+    free = rollout.at_once - sum(isinstance(c, Start) for c in rollout.pending)
+    return (*starts[: max(0, free)], *(c for c in wanted if not isinstance(c, Start)))
 
 
 def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
@@ -393,7 +424,7 @@ def _satisfied(rollout: Rollout, name: str, condition: Condition) -> bool:
         return True
     if condition is Condition.STARTED:
         return track.started
-    return track.ready and track.started
+    return track.healthy and track.started
 
 
 def _undo(rollout: Rollout, failure: Failure, explain: tuple[Command, ...] = ()) -> Step:

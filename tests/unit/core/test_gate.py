@@ -14,6 +14,10 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.gate import (
     CHECK_COST,
     GLANCE,
+    QUICK,
+    ROW,
+    SHARE,
+    Crowd,
     Watch,
     completed,
     finished,
@@ -155,26 +159,43 @@ def test_one_shot(text: str, verdict: str) -> None:
     assert spoken(gate, watch, fault, looks(text)[-1].at) == verdict
 
 
+QUIET_TIME = 14 * CHECK_COST / SHARE
+
 NEXT = [
-    # name                                looks                        crowd  pause  checks
-    ("at its cadence",                    "F@1",                           1, 0.5, True),
-    ("slower in a crowd",                 "F@1",                          40, 40 * CHECK_COST, True),
-    ("sooner to complete a row",          "P@1",                           1, 0.5 / 4, True),
-    ("sooner, but not in a crowd",        "P@1",                          40, 40 * CHECK_COST / 4, True),
-    ("a glance once it passed",           "P@1 P@2 P@3",                  40, GLANCE, False),
-    ("a check each second",               "P@1 P@2 P@3 N@3.5",             1, 0.5, True),
-    ("a check when the hold ends",        "P@1 P@2 P@3 P@10.8 N@10.9",     1, 0.1, True),
-    ("calm after the hold",               "P@1 P@2 P@3 P@11 N@12",         1, GLANCE, False),
-    ("a check failed meanwhile",          "P@1 P@2 P@3 F@4",               1, 0.5, True),
+    # name                                looks                        crowd       pause  checks
+    ("soon at first",                     "F@1",                       (1, 1),     QUICK, True),
+    ("more calmly after a while",         "F@5",                       (1, 1),     0.25, True),
+    ("at its cadence in the end",         "F@1 F@25",                  (1, 1),     0.5, True),
+    ("slower in a crowd",                 "F@1",                       (40, 40),   40 * CHECK_COST, True),
+    ("the rest of its row",               "P@1",                       (1, 1),     ROW, True),
+    ("a row has its pace in a crowd too", "P@1",                       (40, 40),   ROW, True),
+    ("a glance once it passed",           "P@1 P@2 P@3",               (0, 1),     GLANCE, False),
+    ("a check each second",               "P@1 P@2 P@3 N@3.5",         (0, 1),     0.5, True),
+    ("rarely in a crowd",                 "P@1 P@2 P@3 N@5.5",         (0, 14),    GLANCE, False),
+    ("but now and then",                  "P@1 P@2 P@3 N@6",           (0, 14),    QUIET_TIME - 3, True),
+    ("a check when the hold ends",        "P@1 P@2 P@3 P@10.8 N@10.9", (0, 1),     0.1, True),
+    ("in a crowd too",                    "P@1 P@2 P@3 P@10.8 N@10.9", (0, 100),   0.1, True),
+    ("calm after the hold",               "P@1 P@2 P@3 P@11 N@12",     (0, 1),     GLANCE, False),
+    ("a check failed meanwhile",          "P@1 P@2 P@3 F@5",           (1, 1),     0.25, True),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "crowd", "pause", "checks"), [c[1:] for c in NEXT], ids=[c[0] for c in NEXT])
-def test_next_look(text: str, crowd: int, pause: float, checks: bool) -> None:
+def test_next_look(text: str, crowd: tuple[int, int], pause: float, checks: bool) -> None:
     watch, _fault = watched(GATE, text)
     now = looks(text)[-1].at
-    at, check = next_look(GATE, watch, now, crowd)
+    at, check = next_look(GATE, watch, now, Crowd(*crowd), urgent=False)
     assert (at - now, check) == (pytest.approx(pause), checks)
+
+
+def test_a_row_that_traffic_waits_for_is_quick() -> None:
+    watch, _fault = watched(GATE, "P@1")
+    assert next_look(GATE, watch, 1.0, Crowd(), urgent=True) == (pytest.approx(1 + QUICK), True)
+
+
+def test_the_first_pass_is_healthy_for_ever() -> None:
+    assert not watched(GATE, "F@1")[0].healthy
+    assert watched(GATE, "P@2 F@3")[0].passed_at == 2
 
 
 @pytest.mark.parametrize("text", ["P@1 P@2 P@3 P@13", "F@1 P@2 F@3", "P@1 R@2"])

@@ -49,6 +49,19 @@ def test_layers_of_a_cycle_say_which() -> None:
         graph.layers({"a": ["b"], "b": ["a"]})
 
 
+HEIGHTS = [
+    ({}, {}),
+    ({"app": ["db", "cache"], "db": [], "cache": ["db"]}, {"db": 3, "cache": 2, "app": 1}),
+    ({"web": ["db"], "job": ["db"], "page": ["web"], "db": [], "mail": []},
+     {"db": 3, "web": 2, "job": 1, "page": 1, "mail": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edges", "expected"), HEIGHTS)
+def test_heights_count_the_longest_chain_that_waits(edges: dict[str, list[str]], expected: dict[str, int]) -> None:
+    assert graph.heights(edges) == expected
+
+
 NAMES = st.sampled_from("abcdefgh")
 
 

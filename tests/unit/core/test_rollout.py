@@ -14,6 +14,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
     Fetch,
     Look,
     Observe,
+    Start,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Image, Observation, Order, Sample
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished, recovery, teardown
@@ -144,6 +145,31 @@ def test_dependents_start_when_the_checks_pass_and_not_after_the_hold() -> None:
     assert stage.times["COMMITTED"] < 6 + 5 + 3, "the holds went on beside"
 
 
+def test_what_the_longest_chain_waits_for_starts_first() -> None:
+    services = [service("mail"), service("web", after="api"), service("api", after="db"), service("db")]
+    starts = [word for word in played(*services).line if word.startswith("start ")]
+    assert starts == ["start db-1", "start mail-1", "start api-1", "start web-1"]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_only_so_many_start_at_once(at_once: int) -> None:
+    """Whatever else is done meanwhile; and nothing more is started after a failure."""
+    state, todo = advance(rollout(*(service(f"s{i}") for i in range(5)), at_once=at_once), Begun(0.0))
+    queue = [c for c in todo if not isinstance(c, Start)]
+    while queue:
+        command = queue.pop(0)
+        value = {Fetch: Image("shop/s:1", "sha256:1"), Observe: Observation()}.get(type(command))
+        state, todo = advance(state, Done(command, 0.0, value))
+        queue += [c for c in todo if not isinstance(c, Start)]
+    starting = [c for c in state.pending if isinstance(c, Start)]
+    assert len(starting) == at_once
+    state, todo = advance(state, Done(starting[0], 0.1))
+    assert [type(c) for c in todo] == [Look, Start]
+    starting = [c for c in state.pending if isinstance(c, Start)]
+    state, todo = advance(state, Failed(starting[0], 0.2, "no"))
+    assert not [c for c in todo if isinstance(c, Start)]
+
+
 def test_conditions_differ() -> None:
     services = [
         service("db", 1),
@@ -186,7 +212,7 @@ BAD = [
      "stop the-web, rename the-web the-web-before-r1, create the-web, start the-web, explain the-web, "
      "stop the-web, remove the-web, rename the-web-before-r1 the-web, start the-web"),
     ("a fixed name that is routed is routed again", [service("web", 2, container_name="the-web", routed=True)],
-     seen(observed("the-web@web"), routed={"web": frozenset({"the-web"})}), {"dies": {"the-web": 0.1}},
+     seen(observed("the-web@web"), routed={"web": frozenset({"the-web"})}), {"dies": {"the-web": 0.05}},
      "stop the-web, rename the-web the-web-before-r1, create the-web, start the-web, explain the-web, drain the-web 0, "
      "stop the-web, remove the-web, rename the-web-before-r1 the-web, start the-web, route web=the-web (old)"),
     ("an old one that did not run is not started", [PORT2], seen(observed("web-1", running=False)),
@@ -268,7 +294,7 @@ def test_several_failures_are_all_told() -> None:
 
 
 def test_an_old_one_that_does_not_come_back_is_said() -> None:
-    stage = played(PORT2, there=seen(observed("web-1")), previous=stack(PORT1), dies={"web-2": 0.1, "web-1": 0.1})
+    stage = played(PORT2, there=seen(observed("web-1")), previous=stack(PORT1), dies={"web-2": 0.05, "web-1": 0.05})
     assert stage.rollout.outcome is Outcome.ROLLED_BACK
     assert stage.rollout.notes == ("web: shop-web-1 runs again but exited with code 1",)
 
