@@ -14,7 +14,7 @@ from .nodes import Node
 from .scope import Context
 
 QUICK = 0.1
-"""seconds between the first checks of a replica; nothing is asked more often, and no row is shorter"""
+"""seconds between the first checks of a replica, and within a row that traffic waits for, or `cadence` if shorter"""
 ONE_SHOT_DEADLINE = 600.0
 """seconds that a one-shot may take, unless it says otherwise"""
 

@@ -46,7 +46,7 @@ from .plan import Action, Change, Plan, Ran, plan, problems
 AT_ONCE = 1
 """containers that start at once on a small host: more of them only slow each other down, the urgent ones included"""
 YIELD = 2
-"""a start takes the CPU of so many checks: while one is under way, checks make room"""
+"""a start counts as so many replicas that are checked: while one is under way, checks make room"""
 ONE_SHOT_CADENCE = 0.1
 """seconds between two looks at whether a one-shot has ended"""
 
