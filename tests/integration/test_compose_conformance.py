@@ -1,10 +1,11 @@
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Our reading of Compose files against Compose's own.
+"""Our reading of Compose files against Compose's own, key by key, and as whole stacks.
 
-`docker-compose config` writes what it understood in the long syntax (as JSON it leaves the x- keys out, so as YAML).
-Read by us, that has to give the same stack as the files themselves: the same containers, networks and volumes. And
-Compose has to accept what we render.
+What Compose's `config --format json` says of each key is held against what we would tell the engine; what differs is
+listed with its reason in tests/fixtures/compose/differences.yaml. JSON leaves the x- keys of services out, so `config`
+is asked once more as YAML: read by us, that has to give the same stack as the files themselves, gates and routes
+included. And Compose has to accept what we render.
 """
 
 from __future__ import annotations
@@ -17,48 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import Context, read
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_yaml import documents
+from ansible_collections.quaylock.stacks.tests.fixtures import compose_view
+from ansible_collections.quaylock.stacks.tests.fixtures.compose_corpus import (
+    VARIABLES,
+    Case,
+    cases,
+    differences,
+    stack_of,
+)
 from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 
 pytestmark = pytest.mark.integration
-
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "compose"
-VARIABLES = {
-    "TAG": "1.37",
-    "REPLICAS": "2",
-    "READ_ONLY": "true",
-    "PORT": "8080-8081",
-    "FROM_OUTSIDE": "given",
-    "INHERITED": "given",
-    "GIVEN": "outer",
-    "PASSED": "through",
-    "APP_TOKEN": "t0k3n",
-    "PLACE": "the quay",
-}
-CASES = [
-    # folder          files                                                          profiles
-    ("web", ["compose.yaml"], []),
-    ("profiles", ["compose.yaml"], []),
-    ("profiles", ["compose.yaml"], ["local-db"]),
-    ("profiles", ["compose.yaml"], ["cache", "local-db"]),
-    ("interpolation", ["compose.yaml"], []),
-    ("override", ["compose.yaml"], []),
-    ("override", ["compose.yaml", "compose.prod.yaml"], []),
-    ("override", ["compose.yaml", "compose.reset.yaml"], []),
-    ("extends", ["compose.yaml"], []),
-    ("env_files", ["compose.yaml"], []),
-    ("ports", ["compose.yaml"], []),
-    ("volumes", ["compose.yaml"], []),
-    ("networks", ["compose.yaml"], []),
-    ("resources", ["compose.yaml"], []),
-    ("health", ["compose.yaml"], []),
-    ("anchors", ["compose.yaml"], []),
-    ("files", ["compose.yaml"], []),
-    ("one_shots", ["compose.yaml"], []),
-]
 
 
 @pytest.fixture(scope="module")
@@ -74,24 +46,37 @@ def asked(compose: str, folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def ours(name: str, sources: list[Any], folder: Path, profiles: list[str]) -> Stack:
-    loaded = load(sources, VARIABLES, profiles, str(folder))
-    secrets, configs = (dict.fromkeys(loaded.definition.get(kind) or {}, "f") for kind in ("secrets", "configs"))
-    context = Context(str(folder), "/etc/quaylock/stacks/x", secrets, configs, profiles=tuple(profiles))
-    return read(name, loaded.definition, context)
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_each_key_says_what_it_says_to_compose(compose: str, case: Case) -> None:
+    said = json.loads(asked(compose, case.folder, *case.words, "config", "--format", "json"))
+    loaded = case.loaded()
+    ours = compose_view.ours(stack_of(loaded.definition, case.folder, case.profiles), loaded)
+    theirs = compose_view.theirs(said, VARIABLES)
+    found = {
+        f"{case} {key}": f"Quaylock {ours.get(key)!r}, Compose {theirs.get(key)!r}"
+        for key in sorted(ours.keys() | theirs.keys())
+        if ours.get(key) != theirs.get(key)
+    }
+    listed = {place for entry in differences() for place in entry["at"] if place.split()[0] == case.name}
+    new = [f"{place}: {what}" for place, what in found.items() if place not in listed]
+    assert not new, "differences that nobody justified:\n" + "\n".join(new)
+    assert not listed - found.keys(), "no longer differences, to be taken out of differences.yaml"
 
 
-@pytest.mark.parametrize(
-    ("name", "files", "profiles"), CASES, ids=lambda value: "+".join(value) if isinstance(value, list) else value
-)
-def test_compose_understands_the_files_as_we_do(compose: str, name: str, files: list[str], profiles: list[str]) -> None:
-    folder = FIXTURES / name
-    switches = [word for profile in profiles for word in ("--profile", profile)]
-    names = [word for file in files for word in ("-f", file)]
-    [theirs] = documents(asked(compose, folder, "-p", "peer", *switches, *names, "config"))
-    from_files = ours("peer", [str(folder / file) for file in files], folder, profiles)
-    from_theirs = ours("peer", [theirs], folder, profiles)
-    assert sorted(service.name for service in from_files.services) == sorted(theirs["services"])
+def test_differences_are_of_cases_that_there_are() -> None:
+    places = [place for entry in differences() for place in entry["at"]]
+    assert len(places) == len(set(places))
+    assert {place.split()[0] for place in places} <= {case.name for case in cases()}
+    assert all(entry["key"] and entry["why"] for entry in differences())
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_compose_understands_the_files_as_we_do(compose: str, case: Case) -> None:
+    [said] = documents(asked(compose, case.folder, *case.words, "config"))
+    from_files = stack_of(case.loaded().definition, case.folder, case.profiles)
+    again = load([said], VARIABLES, case.profiles, str(case.folder)).definition
+    from_theirs = stack_of(again, case.folder, case.profiles)
+    assert sorted(service.name for service in from_files.services) == sorted(said["services"])
     for service in from_files.services:
         other = from_theirs.service(service.name)
         for item in dataclasses.fields(service):
@@ -103,18 +88,12 @@ def test_compose_understands_the_files_as_we_do(compose: str, name: str, files: 
     assert {f.key: f for f in from_files.files} == {f.key: f for f in from_theirs.files}
 
 
-@pytest.mark.parametrize(
-    ("name", "files", "profiles"), CASES, ids=lambda value: "+".join(value) if isinstance(value, list) else value
-)
-def test_compose_accepts_what_lands_on_the_host(
-    compose: str, tmp_path: Path, name: str, files: list[str], profiles: list[str]
-) -> None:
-    folder = FIXTURES / name
-    stack = ours("peer", [str(folder / file) for file in files], folder, profiles)
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_compose_accepts_what_lands_on_the_host(compose: str, tmp_path: Path, case: Case) -> None:
+    stack = stack_of(case.loaded().definition, case.folder, case.profiles)
     (tmp_path / "compose.yaml").write_text(json.dumps(stack.rendered))
-    asked(compose, tmp_path, "-f", "compose.yaml", "config", "-q")
     [again] = documents(asked(compose, tmp_path, "-f", "compose.yaml", "config"))
-    once_more = ours("peer", [again], folder, [])
+    once_more = stack_of(load([again], VARIABLES, folder=str(case.folder)).definition, case.folder)
     assert {s.name: (s.spec, s.gate, s.routes) for s in once_more.services} == {
         s.name: (s.spec, s.gate, s.routes) for s in stack.services
     }
