@@ -77,7 +77,7 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
     elif isinstance(command, WriteFiles):
         for file in stack.files:
             if not file.external:
-                host.files.write(file.host_path, host.contents[file.host_path], file.mode)
+                host.files.write(file.host_path, host.contents[file.host_path], file.mode, file.owner)
     elif isinstance(command, EnsureNetwork):
         engine.create_network(next(n for n in stack.networks if n.key == command.key))
     elif isinstance(command, EnsureVolume):

@@ -288,7 +288,7 @@ class SimulatedFiles:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def write(self, path: str, content: bytes, mode: int) -> None:
+    def write(self, path: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
         if self.world.disk_full:
             raise PortError(f"write {path}: no space left on device")
         self.world.disk[path] = content

@@ -190,6 +190,15 @@ def test_a_file_has_its_mode_and_its_folder_is_roots_alone(tmp_path: Path) -> No
     assert mode(target) == 0o400, "the same content with another mode"
 
 
+def test_a_file_belongs_to_whom_it_was_granted(tmp_path: Path) -> None:
+    target = tmp_path / "key"
+    owners = [(1000, 1001), (0, 0)] if os.geteuid() == 0 else [(os.geteuid(), os.getegid())]
+    for owner in owners:
+        FILES.write(str(target), b"x", 0o400, owner)
+        there = target.stat()
+        assert (there.st_uid, there.st_gid, mode(target)) == (*owner, 0o400)
+
+
 def test_the_same_content_keeps_the_file(tmp_path: Path) -> None:
     """A bind mount of the file would lose a new inode."""
     target = tmp_path / "key"

@@ -76,10 +76,10 @@ def made(world: World, stack: Stack = STACK, **about: Any) -> tuple[perform.Host
 def test_secrets_are_written_with_their_mode_and_the_users_own_files_are_not() -> None:
     world = World()
     host, state = made(world, replace(STACK, files=(SECRET, THEIRS)))
-    written: list[tuple[str, bytes, int]] = []
+    written: list[tuple[object, ...]] = []
     host.files.write = lambda *entry: written.append(entry)  # type: ignore[method-assign]
     perform.perform(host, state, c.WriteFiles())
-    assert written == [(SECRET.host_path, b"hunter2", 0o400)]
+    assert written == [(SECRET.host_path, b"hunter2", 0o400, (0, 0))]
 
 
 def test_a_created_replica_carries_the_rollout() -> None:

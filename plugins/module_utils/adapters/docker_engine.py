@@ -22,7 +22,20 @@ except ImportError as error:  # the module says it with the next step
     MISSING = str(error)
 
 from ..core import gates_of, labels
-from ..core.model import ExecProbe, Gate, HttpProbe, Image, Json, Network, Observed, Probe, Sample, Service, Volume
+from ..core.model import (
+    Build,
+    ExecProbe,
+    Gate,
+    HttpProbe,
+    Image,
+    Json,
+    Network,
+    Observed,
+    Probe,
+    Sample,
+    Service,
+    Volume,
+)
 from ..ports import Port, PortError
 from . import images
 from .host import holder, listeners, overlap
@@ -72,13 +85,30 @@ class DockerEngine:
 
     def fetch(self, service: Service, say: Callable[[str], None]) -> Image:
         if service.build is not None and service.pull_policy != "always":
-            build = service.build
-            return self._images.build(
-                service.image, build.context, say, dockerfile=build.dockerfile, args=build.args, target=build.target
-            )
+            return self._built(service.image, service.build, say)
         if service.pull_policy == "never":
             raise PortError(f"{service.image} is not on this host, and pull_policy is never")
         return self._images.pull(service.image, say)
+
+    def _built(self, ref: str, build: Build, say: Callable[[str], None]) -> Image:
+        made = self._images.build(
+            ref,
+            build.context,
+            say,
+            dockerfile=build.dockerfile,
+            args=build.args,
+            target=build.target,
+            labels=build.labels,
+            fresh=build.no_cache,
+            pull=build.pull,
+            network_mode=build.network or None,
+            extra_hosts=dict(build.extra_hosts) or None,
+            shmsize=build.shm_size or None,
+            cache_from=list(build.cache_from) or None,
+        )
+        for name in build.tags:
+            self._images.tag(ref, name)
+        return made
 
     # -- what is there ----------------------------------------------------------
 

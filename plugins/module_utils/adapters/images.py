@@ -119,7 +119,7 @@ class Images:
             pulled = f"{parsed.name}@{version}" if version.startswith("sha256:") else f"{parsed.name}:{version}"
             wanted = tag or (ref if parsed.tag or not parsed.digest else "")
             if wanted and full(wanted) != full(pulled):
-                self._tag(pulled, wanted)
+                self.tag(pulled, wanted)
         image = self.inspect(wanted or ref)
         if image is None:
             raise PortError(f"pull {ref}: the engine said done, and does not have it; look into its log")
@@ -159,8 +159,11 @@ class Images:
         ca_bundle: str = "",
         labels: Mapping[str, str] | None = None,
         fresh: bool = False,
+        **more: Any,
     ) -> Image:
         """Build a directory, or a tar of one, on the host. `fresh` uses no cache. Raises SourceError.
+
+        `more` are the SDK's own: network_mode, extra_hosts, shmsize, cache_from, pull.
 
         `ca_bundle` is a file on the host: it is in the context as ca-bundle.crt where the Dockerfile speaks of it.
         """
@@ -187,6 +190,7 @@ class Images:
                     forcerm=True,
                     decode=True,
                     use_config_proxy=True,
+                    **more,
                 ):
                     if "error" in line:
                         raise docker.errors.APIError(str(line["error"]).strip())
@@ -251,7 +255,7 @@ class Images:
             raise PortError(f"load {archive}: {ref} is not in it")
         return image
 
-    def _tag(self, image: str, ref: str) -> None:
+    def tag(self, image: str, ref: str) -> None:
         parsed = reference(ref)
         self._api.tag(image, parsed.name, tag=parsed.tag or "latest")
 

@@ -20,11 +20,12 @@ from ..ports import PortError
 class HostFiles:
     """Every write is atomic: a temporary file in the same folder, synced, then renamed."""
 
-    def write(self, path: str, content: bytes, mode: int) -> None:
+    def write(self, path: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if target.is_file() and target.read_bytes() == content:
+                _belongs(target, owner)
                 target.chmod(mode)
                 return
             handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -33,6 +34,7 @@ class HostFiles:
                     out.write(content)
                     out.flush()
                     os.fsync(out.fileno())
+                _belongs(Path(draft), owner)
                 Path(draft).chmod(mode)
                 Path(draft).replace(target)
             except BaseException:
@@ -59,6 +61,13 @@ class HostFiles:
             return sorted(p.name for p in Path(folder).iterdir())
         except OSError:
             return []
+
+
+def _belongs(path: Path, owner: tuple[int, int] | None) -> None:
+    """Only root can give a file away; what anybody else writes stays theirs, unless somebody was named."""
+    there = path.stat()
+    if owner is not None and (there.st_uid, there.st_gid) != owner and (any(owner) or os.geteuid() == 0):
+        os.chown(path, *owner)
 
 
 class WallClock:

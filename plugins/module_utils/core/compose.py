@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import gates_of, graph, stores
+from . import builds, gates_of, graph, stores
 from .container import Container, container, service_labels
 from .model import (
     Build,
@@ -28,12 +27,13 @@ from .model import (
 )
 from .nodes import Node
 from .rendered import rendered
-from .scope import Context, Scope, host_path
+from .scope import Context, Scope
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SERVICE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]*")
 
 _TOP = {
+    "jobs": "write a service with x-quaylock.one_shot, and start it where a service waits for its completion",
     "include": "name all files of the stack; they are merged in that order",
     "models": "run the model as a service of its own",
 }
@@ -41,11 +41,10 @@ _SWARM = "it belongs to Docker Swarm; leave it out on a single host"
 _WINDOWS = "it is for Windows containers; leave it out"
 _LATER = "not supported by this version"
 _SERVICE = {
-    "attach": "nothing attaches to a rollout's containers; read `docker compose logs`",
     "cpu_count": _WINDOWS,
     "cpu_percent": _WINDOWS,
     "credential_spec": _WINDOWS,
-    "develop": "it is for `docker compose watch`; mount the source with volumes",
+    "develop": "it is for `docker compose watch`: keep it in a file of your own, and mount the source with volumes",
     "env_file": "it is read where the Compose files are; hand the files over, or write environment",
     "extends": "it is resolved where the Compose files are; hand the files over",
     "external_links": "put both services on one network",
@@ -54,7 +53,7 @@ _SERVICE = {
     "links": "services on one network find each other by name; give networks.<name>.aliases",
     "mac_address": "two generations of a service run side by side; leave it out",
     "models": _TOP["models"],
-    "platform": f"{_LATER}: images are of the host's own platform; leave it out",
+    "platform": "a rollout runs images of the host's own platform; leave it out, and build or push one for it",
     "post_start": f"{_LATER}: use a service with x-quaylock.one_shot",
     "pre_start": f"{_LATER}: use a service with x-quaylock.one_shot",
     "pre_stop": f"{_LATER}: use stop_signal and stop_grace_period",
@@ -65,7 +64,6 @@ _SERVICE = {
     "volumes_from": "name the volumes in both services",
 }
 _DEPLOY = {"placement": _SWARM, "endpoint_mode": _SWARM}
-_BUILD = "only context, dockerfile, args and target are supported by this version"
 
 
 def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
@@ -98,7 +96,7 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
     files: list[MountedFile] = []
     services = tuple(_service(node, key, scope, depends[key], completed.get(key), files) for key, node in nodes.items())
     _together(services, depends, root.at("services"))
-    _same_mode(files, findings)
+    _same_file(files, findings)
     if findings:
         raise Invalid(tuple(dict.fromkeys(findings)))
     networks, volumes = {n for s in services for n in s.networks}, {v for s in services for v in s.volumes}
@@ -188,9 +186,7 @@ def _service(
     made = container(node, scope, bool(routes))
     files += made.mounts.files
     image, build = _image(node, name, scope)
-    policy = node.at("pull_policy").one_of(("always", "never", "missing", "if_not_present", "build"), "missing")
-    if policy == "build" and not build:
-        node.at("pull_policy").refuse("there is nothing to build", "add build, or choose another policy")
+    policy = builds.pull_policy(node.at("pull_policy"), build is not None)
     order, hold = _update(node)
     replicas = _replicas(node)
     one_shot = _one_shot(extra.at("one_shot"), completed_for)
@@ -203,6 +199,10 @@ def _service(
         node.at("network_mode").refuse("keeps the service off the proxy's network", "use networks, or drop the routes")
     bound = _bound(node, made, order, replicas, one_shot)
     _alone(node, made, replicas)
+    if node.at("attach").flag():
+        node.at("attach").refuse(
+            "nothing attaches to a rollout's containers", "drop it; `docker compose logs` shows what they say"
+        )
     extra.close(extensions=False)
     node.at("deploy").close(_DEPLOY)
     node.close(_SERVICE)
@@ -213,7 +213,7 @@ def _service(
         gate=gate,
         spec=_spec(made, scope),
         build=build,
-        pull_policy={"if_not_present": "missing"}.get(policy, policy),
+        pull_policy=policy,
         replicas=replicas,
         depends_on=depends,
         networks=made.networks,
@@ -232,41 +232,21 @@ def _service(
 
 def _image(node: Node, name: str, scope: Scope) -> tuple[str, Build | None]:
     image = node.at("image").text()
-    build = _build(node.at("build"), scope.context)
+    build = builds.build(node.at("build"), scope.context)
     if not image and not build:
         node.refuse("has neither image nor build", "name an image")
     return image or f"{scope.stack}-{name}", build
 
 
-def _build(node: Node, context: Context) -> Build | None:
-    if not node.given:
-        return None
-    if not isinstance(node.value, Mapping):
-        return Build(_build_context(node, context))
-    args = {key: value for key, value in node.at("args").pairs(blank=None).items() if value is not None}
-    dockerfile, target = node.at("dockerfile").text("Dockerfile"), node.at("target").text()
-    where = _build_context(node.at("context"), context)
-    node.close(dict.fromkeys(_BUILD_KEYS, _BUILD))
-    return Build(where, dockerfile, args, target)
-
-
-_BUILD_KEYS = (
-    *("additional_contexts", "cache_from", "cache_to", "dockerfile_inline", "entitlements", "extra_hosts", "isolation"),
-    *("labels", "network", "no_cache", "no_cache_filter", "platforms", "privileged", "provenance", "pull", "sbom"),
-    *("secrets", "shm_size", "ssh", "tags", "ulimits"),
-)
-
-
-def _build_context(node: Node, context: Context) -> str:
-    path = node.text(".")
-    if "://" in path or path.startswith("git@"):
-        return path
-    return host_path(node, posixpath.normpath(path) if not path.startswith("~") else path, context)
-
-
 def _replicas(node: Node) -> int:
     scale, replicas = node.at("scale"), node.at("deploy").at("replicas")
-    node.at("deploy").at("mode").one_of(("replicated",), "replicated")
+    mode = node.at("deploy").at("mode")
+    if mode.text("replicated").endswith("-job"):
+        mode.refuse(f"{mode.text()!r} is for a service that ends", "use x-quaylock.one_shot")
+    elif mode.one_of(("replicated", "global"), "replicated") == "global" and replicas.integer(1, 0) != 1:
+        replicas.refuse(
+            "a global service has one replica on each host, and here is one host", "drop it, or mode: global"
+        )
     count, other = replicas.integer(1, 0), scale.integer(1, 0)
     if replicas.given and scale.given and count != other:
         scale.refuse(f"{other} differs from deploy.replicas: {count}", "keep one of them")
@@ -346,7 +326,7 @@ def _alone(node: Node, made: Container, replicas: int) -> None:
 def _spec(made: Container, scope: Scope) -> str:
     """Names what a replica is made from. Files count by the fingerprints in their paths."""
     networks = {key: scope.networks[key].name for key in made.networks if key in scope.networks}
-    modes = sorted((file.host_path, file.mode) for file in made.mounts.files)
+    modes = sorted((file.host_path, file.mode, *(file.owner if any(file.owner) else ())) for file in made.mounts.files)
     whole = [made.body, networks, modes, made.container_name]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
@@ -405,11 +385,14 @@ def _twice(services: tuple[Service, ...], node: Node) -> None:
                 at.findings.append(Finding(place, f"{taken} has the same route, {what}", "change host or path"))
 
 
-def _same_mode(files: list[MountedFile], findings: list[Finding]) -> None:
-    """One file on the host has one mode, however many services mount it."""
-    modes: dict[tuple[str, str], int] = {}
+def _same_file(files: list[MountedFile], findings: list[Finding]) -> None:
+    """One file on the host has one mode and one owner, however many services mount it."""
+    known: dict[tuple[str, str], MountedFile] = {}
     for file in files:
-        first = modes.setdefault((file.kind, file.key), file.mode)
-        if first != file.mode:
-            problem = f"is granted with the modes {first:04o} and {file.mode:04o}"
-            findings.append(Finding(f"{file.kind}s.{file.key}", problem, "use one mode everywhere"))
+        first, place = known.setdefault((file.kind, file.key), file), f"{file.kind}s.{file.key}"
+        if first.mode != file.mode:
+            problem = f"is granted with the modes {first.mode:04o} and {file.mode:04o}"
+            findings.append(Finding(place, problem, "use one mode everywhere"))
+        if first.owner != file.owner:
+            owners = " and ".join(f"{user}:{group}" for user, group in (first.owner, file.owner))
+            findings.append(Finding(place, f"is granted to the owners {owners}", "use one owner, or a second key"))

@@ -244,7 +244,7 @@ def _host(service: Node) -> dict[str, Any]:
     if service.at("ulimits").given:
         host["Ulimits"] = ulimits(service.at("ulimits"))
     if service.at("extra_hosts").given:
-        host["ExtraHosts"] = _extra_hosts(service.at("extra_hosts"))
+        host["ExtraHosts"] = extra_hosts(service.at("extra_hosts"))
     if service.at("logging").given:
         logging = service.at("logging")
         options = logging.at("options").table()
@@ -278,7 +278,7 @@ def _device(entry: Node) -> dict[str, str]:
     return {"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": permissions}
 
 
-def _extra_hosts(node: Node) -> list[str]:
+def extra_hosts(node: Node) -> list[str]:
     """NAME:ADDRESS as the engine takes them, from a list (NAME=ADDRESS, NAME:ADDRESS) or a mapping."""
     result = []
     if isinstance(node.value, Mapping):

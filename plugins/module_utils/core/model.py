@@ -144,6 +144,17 @@ class Build:
     dockerfile: str = "Dockerfile"
     args: Json = field(default_factory=dict)
     target: str = ""
+    labels: Json = field(default_factory=dict)
+    network: str = ""
+    extra_hosts: Json = field(default_factory=dict)
+    shm_size: int = 0
+    """bytes; 0 is the engine's own default, here and for all other keys that are empty"""
+    cache_from: tuple[str, ...] = ()
+    no_cache: bool = False
+    pull: bool = False
+    """look for a newer base image even where one is there"""
+    tags: tuple[str, ...] = ()
+    """more names for the image, besides the service's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,8 @@ class MountedFile:
     """the file is the user's own (`file:`); we check that it exists and never write it"""
     mode: int = 0o444
     """permissions of the file; the folder around it is root's alone"""
+    owner: tuple[int, int] = (0, 0)
+    """user and group of the file, as the container sees them"""
 
 
 @dataclass(frozen=True, slots=True)

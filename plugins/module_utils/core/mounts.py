@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .model import Finding, MountedFile
@@ -209,14 +209,24 @@ def mode(node: Node, default: int) -> int:
     return default
 
 
+def _identity(node: Node) -> int:
+    """A user's or group's number, which Compose writes as text."""
+    text = node.text("0")
+    if text.isascii() and text.isdigit():
+        return int(text)
+    if isinstance(node.value, str):
+        node.refuse(f"{text!r} is not a number", "write the number that the name has in the image")
+    return 0
+
+
 def _grant(entry: Node, kind: str, scope: Scope, result: Mounts) -> None:
     """A secret or config as a read-only bind mount of its file on the host."""
-    target, bits = "", None
+    target, bits, owner = "", None, (0, 0)
     if isinstance(entry.value, Mapping):
         key, target = entry.at("source").text(), entry.at("target").text()
         bits = mode(entry.at("mode"), 0o444) if entry.has("mode") else None
-        owner = "the file belongs to root on the host and keeps its owner in a mount; set mode"
-        entry.close({"uid": owner, "gid": owner})
+        owner = (_identity(entry.at("uid")), _identity(entry.at("gid")))
+        entry.close()
         if not key:
             entry.refuse("has no source", f"name the {kind}")
             return
@@ -235,10 +245,14 @@ def _grant(entry: Node, kind: str, scope: Scope, result: Mounts) -> None:
         if file not in entry.findings:
             entry.findings.append(file)
         return
-    if bits is not None and file.external and bits != file.mode:
-        entry.at("mode").refuse("the file is your own, and keeps its mode", "change it on the host, or drop mode")
-    elif bits is not None:
-        file = MountedFile(file.kind, file.key, file.host_path, file.fingerprint, file.external, bits)
+    if file.external:
+        for name, asked in (("mode", bits not in (None, file.mode)), ("uid", owner[0] > 0), ("gid", owner[1] > 0)):
+            if asked:
+                entry.at(name).refuse(
+                    f"the file is your own, and keeps its {name}", f"change it on the host, or drop {name}"
+                )
+    else:
+        file = replace(file, mode=file.mode if bits is None else bits, owner=owner)
     result.files.append(file)
     result.mounts.append({"Type": "bind", "Source": file.host_path, "Target": target, "ReadOnly": True})
     result.needed += [file.host_path] if file.external else []

@@ -14,16 +14,19 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
 
 CONTEXT = Context("/srv/shop", "/etc/quaylock/stacks/shop", {"given": "f1"}, {}, entrypoints={"http": 80, "db": 5432})
 
-CASES = yaml.safe_load((Path(__file__).parents[2] / "fixtures" / "compose" / "refusals.yaml").read_text())
+FOLDER = Path(__file__).parents[2] / "fixtures" / "compose" / "refusals"
+TOPICS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))}
+STACKS = TOPICS.pop("stacks")
+SERVICES = [case for cases in TOPICS.values() for case in cases]
 
 
-@pytest.mark.parametrize("case", CASES["services"], ids=lambda case: case["case"])
+@pytest.mark.parametrize("case", SERVICES, ids=lambda case: case["case"])
 def test_a_service_is_refused_with_path_and_fix(case: dict[str, Any]) -> None:
     findings = refused({"services": {"api": {"image": "api:1", **case["service"]}}, "secrets": {"given": None}})
     agree(findings, case["refused"], "services.api.")
 
 
-@pytest.mark.parametrize("case", CASES["stacks"], ids=lambda case: case["case"])
+@pytest.mark.parametrize("case", STACKS, ids=lambda case: case["case"])
 def test_a_stack_is_refused_with_path_and_fix(case: dict[str, Any]) -> None:
     agree(refused(case["stack"]), case["refused"], "")
 
