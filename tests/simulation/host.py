@@ -81,6 +81,8 @@ class World:
     """services that the world itself hit, for which no promise of service holds until they are whole again"""
     serving: list[Container] = field(default_factory=list)
     """the replicas of the last release, whatever anybody believes"""
+    away: set[str] = field(default_factory=set)
+    """old replicas that were stopped before the commit because they are replaced in steps"""
     released: Stack | None = None
     ran: set[tuple[str, str, str]] = field(default_factory=set)
     """one-shots (service, spec, image) that ended well in it"""

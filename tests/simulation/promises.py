@@ -44,6 +44,13 @@ def stops_first(rollout: Rollout, service: str) -> bool:
     return any(s.bound or s.order is Order.STOP_FIRST for s in known)
 
 
+def steps(rollout: Rollout, service: str) -> int:
+    """How many of its replicas may be away at a time, because they are replaced in steps; 0 = none may."""
+    stacks = [rollout.stack, *([rollout.previous] if rollout.previous else [])]
+    known = [s for stack in stacks for s in stack.services if s.name == service and not s.bound]
+    return max((max(s.update.parallelism, s.update.canary) for s in known), default=0)
+
+
 # -- before a command is performed --------------------------------------------------------
 
 
@@ -132,14 +139,42 @@ def _what_serves_stays(world: World, rollout: Rollout, command: Command, contain
     name = container.name
     if isinstance(command, Remove):
         raise Broken(f"{name} of the release that serves was to be removed")
-    if isinstance(command, Stop) and not stops_first(rollout, container.service) and world.runs(container):
+    if isinstance(command, Stop) and steps(rollout, container.service) and rollout.phase is Phase.ROLLING:
+        _enough_serve(world, rollout, container)
+    elif isinstance(command, Stop) and not stops_first(rollout, container.service) and world.runs(container):
         raise Broken(f"{name} of the release that serves was to be stopped, and can run beside a new one")
     if rollout.phase is Phase.CONVERGING and isinstance(command, Stop) and world.runs(container):
         raise Broken(f"{name} of the release that serves was to be stopped on the way back")
 
 
+def _others_serve(world: World, rollout: Rollout, service: str) -> bool:
+    """Whether somebody else can take the traffic of the old replicas that leave in this step."""
+    track = rollout.tracks.get(service)
+    if rollout.phase is not Phase.ROLLING or track is None or track.turn == len(track.batches):
+        return False
+    return bool(world.backends.get(service, frozenset()) - set(track.batches[track.turn].leave))
+
+
+def _enough_serve(world: World, rollout: Rollout, leaves: Container) -> None:
+    """A replacement in steps never has fewer good replicas than before, or than wanted; stop-first less one step."""
+    change = rollout.plan.change(leaves.service)
+    known = definition(rollout, leaves.service)
+    if known is None or known.bound or (stops_first(rollout, leaves.service) and not known.update.parallelism):
+        return
+    if not known.routes and leaves.service in world.backends:
+        return  # what loses its route goes in one step
+    there = [c for c in world.containers.values() if c.service == leaves.service and c is not leaves and world.runs(c)]
+    good = [c for c in there if any(c is s for s in world.serving) or c.row >= known.gate.passes]
+    ran = [o for o in (*change.keep, *change.old) if o.running]
+    away = steps(rollout, leaves.service) if stops_first(rollout, leaves.service) else 0
+    if len(good) < min(len(ran), len(change.members)) - away:
+        raise Broken(f"{leaves.name} was to be stopped with {len(good)} good replicas beside it")
+
+
 def _nobody_is_cut_off(world: World, rollout: Rollout, command: Command, drains_fail: bool) -> None:
-    if not isinstance(command, (Stop, Remove)) or stops_first(rollout, command.service):
+    if not isinstance(command, (Stop, Remove)):
+        return
+    if stops_first(rollout, command.service) and not _others_serve(world, rollout, command.service):
         return
     if command.name in world.backends.get(command.service, frozenset()):
         raise Broken(f"{command.name} was to go while it takes traffic")
@@ -174,6 +209,8 @@ def _a_release_is_whole(world: World, rollout: Rollout, hurt: Hurt) -> None:
 
 def remember(world: World, rollout: Rollout, command: Command) -> None:
     """At the commit, what serves from now on; the release's own words are not asked."""
+    if isinstance(command, Stop) and rollout.phase is Phase.ROLLING and steps(rollout, command.service):
+        world.away.add(command.name)
     if isinstance(command, Record) and command.kind == "committed":
         names = {name for change in rollout.plan.changes for name in change.members}
         world.serving = [c for c in world.containers.values() if c.name in names]
@@ -190,7 +227,8 @@ def always(world: World, rollout: Rollout, hurt: Hurt) -> None:
         if id(container) not in there:
             raise Broken(f"{container.name} of the release that serves is gone")
         one_shot = any(container.service == name for name, _spec, _image in world.ran)
-        if not one_shot and not stops_first(rollout, container.service) and not world.runs(container):
+        may_stop = stops_first(rollout, container.service) or container.name in world.away
+        if not one_shot and not may_stop and not world.runs(container):
             raise Broken(f"{container.name} of the release that serves does not run")
     for service, servers in world.backends.items():
         if service in hurt or stops_first(rollout, service):
@@ -242,7 +280,8 @@ def as_it_was(world: World, rollout: Rollout, was: Shape, hurt: Hurt) -> None:
             continue
         if running and not world.runs(container):
             raise Broken(f"rolled back, and {name} does not run again")
-        if container.starts != starts and not stops_first(rollout, container.service):
+        may_stop = stops_first(rollout, container.service) or name in world.away
+        if container.starts != starts and not may_stop:
             raise Broken(f"rolled back, and {name} was interrupted")
     if now:
         raise Broken(f"rolled back, but {[c.name for c in now.values()]} are left")

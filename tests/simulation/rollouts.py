@@ -36,6 +36,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Service,
     Stack,
     TcpProbe,
+    Update,
     Volume,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import recovery, teardown
@@ -99,6 +100,7 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
     culprit = rng.choice(names) if bad else ""
     for i, name in enumerate(names):
         stop_first = form.random() < 0.4
+        bound = stop_first and form.random() < 0.7
         one_shot = form.random() < 0.2
         routed = not one_shot and form.random() < 0.6 and rng.random() < 0.9
         deps = [d for d in names[:i] if form.random() < 0.5]
@@ -114,12 +116,13 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
                     probes=(TcpProbe(80),), passes=2, cadence=0.2, hold=1.0, deadline=20.0, progress=15.0, retries=2
                 ),
                 spec=f"spec-{rng.choice([changed, changed, changed, version, 'same'])}",
-                replicas=1 if one_shot or stop_first else rng.choice([1, 1, 2, 3]),
+                replicas=1 if one_shot or bound else rng.choice([1, 1, 2, 3]),
                 depends_on=tuple(Dependency(d) for d in deps),
                 one_shot=one_shot,
                 order=Order.STOP_FIRST if stop_first else Order.START_FIRST,
-                bound="it publishes a port" if stop_first else "",
-                container_name=f"the-{name}" if stop_first and form.random() < 0.7 else "",
+                update=_update(rng),
+                bound="it publishes a port" if bound else "",
+                container_name=f"the-{name}" if bound and form.random() < 0.7 else "",
                 grace=1.0,
                 routes=(Route("http", 80, host=f"{name}.v{version if rng.random() < 0.3 else 0}", drain=1.0),)
                 if routed
@@ -151,6 +154,20 @@ def make_stack(rng: random.Random, version: int, behaviours: dict[str, Behaviour
         networks=(Network("default", "shop_default"),),
         volumes=(Volume("kept", "shop_kept"),),
         rendered={"services": {s.name: {"image": s.image, "scale": s.replicas, "spec": s.spec} for s in services}},
+    )
+
+
+def _update(rng: random.Random) -> Update:
+    """In one step, or in several; what is refused for a service with few replicas means the same as one step there."""
+    return rng.choice(
+        [
+            Update(),
+            Update(),
+            Update(parallelism=1),
+            Update(parallelism=2, delay=0.5),
+            Update(canary=1, watch=1.5),
+            Update(parallelism=1, canary=1, watch=0.7),
+        ]
     )
 
 
@@ -207,6 +224,7 @@ class Run:
         previous = release[1]["stack"] if release else None
         self.story.tell(self.world, f"deploy {rollout}")
         self.was = promises.shape(self.world)
+        self.world.away.clear()
         at_once = self.rng.choice((1, 4))
         state = Rollout(rollout, stack, previous, ran=self.journal.ran(STACK), at_once=at_once)
         done.append(self.drive(state))

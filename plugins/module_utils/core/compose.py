@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import builds, gates_of, graph, stores
+from . import builds, gates_of, graph, stores, updates_of
 from .container import Container, container, service_labels
 from .model import (
     Build,
@@ -187,9 +187,9 @@ def _service(
     files += made.mounts.files
     image, build = _image(node, name, scope)
     policy = builds.pull_policy(node.at("pull_policy"), build is not None)
-    order, hold = _update(node)
     replicas = _replicas(node)
     one_shot = _one_shot(extra.at("one_shot"), completed_for)
+    order, hold, update = updates_of.update(node, replicas, one_shot)
     if one_shot:
         gate = gates_of.one_shot_gate(node)
         _finishes(node, made, replicas, routes)
@@ -221,6 +221,7 @@ def _service(
         labels=service_labels(node),
         one_shot=one_shot,
         order=Order.STOP_FIRST if bound else order or Order.START_FIRST,
+        update=update,
         bound=bound,
         container_name=made.container_name,
         grace=made.grace,
@@ -251,37 +252,6 @@ def _replicas(node: Node) -> int:
     if replicas.given and scale.given and count != other:
         scale.refuse(f"{other} differs from deploy.replicas: {count}", "keep one of them")
     return count if replicas.given else other
-
-
-def _update(node: Node) -> tuple[Order | None, float]:
-    """The order that was asked for, and the time to watch a replica."""
-    update, rollback = node.at("deploy").at("update_config"), node.at("deploy").at("rollback_config")
-    orders = tuple(order.value for order in Order)
-    order = Order(update.at("order").one_of(orders, Order.START_FIRST.value)) if update.has("order") else None
-    hold = update.at("monitor").seconds(5.0)
-    _only(update, "failure_action", "rollback", "a failed rollout is always rolled back: use rollback")
-    _only(rollback, "failure_action", "pause", "a failed rollback stops and says so: use pause")
-    for config in (update, rollback):
-        _only(config, "parallelism", "0", "all replicas at once: use 0")
-        for key, parse in (("delay", Node.seconds), ("max_failure_ratio", Node.number)):
-            if config.has(key) and parse(config.at(key)):
-                config.at(key).refuse(f"{config.at(key).value} is {_LATER}", "use 0")
-    if rollback.has("monitor") and rollback.at("monitor").seconds():
-        rollback.at("monitor").refuse(
-            f"{rollback.at('monitor').value} is {_LATER}", "the old replicas were gated before: use 0s"
-        )
-    if rollback.has("order"):
-        wanted = rollback.at("order").one_of(orders, Order.STOP_FIRST.value)
-        if order is not None and wanted != order.value:
-            rollback.at("order").refuse(f"{wanted} is {_LATER}", f"it follows update_config.order: {order.value}")
-    update.close()
-    rollback.close()
-    return order, hold
-
-
-def _only(node: Node, key: str, word: str, fix: str) -> None:
-    if node.has(key) and node.at(key).text(word, loose=True) != word:
-        node.at(key).refuse(f"{node.at(key).text(loose=True)!r} is {_LATER}", fix)
 
 
 def _one_shot(node: Node, completed_for: str | None) -> bool:

@@ -48,6 +48,8 @@ class Goal:
     watches: Mapping[str, Watch] = field(default_factory=dict)
     given_up: frozenset[str] = frozenset()
     routed: bool = False
+    withdrawn: bool = False
+    """traffic was moved to those of `target` that run already, away from what failed"""
     stuck: bool = False
     """traffic could not be moved: what may still serve must not go"""
     left: bool = False
@@ -103,7 +105,11 @@ def step(goals: Goals, pending: Iterable[Command]) -> tuple[Command, ...]:
         elif not goal.named:
             commands += [Rename(goal.service, old, new) for old, new in goal.rename if old not in busy]
         elif not goal.up:
-            commands += _bring_up(goal, goals, busy)
+            withdraw = goal.route and not goal.withdrawn and bool(_there(goal))
+            if withdraw and goal.service not in routing:
+                commands.append(Route(goal.service, _there(goal), goal.old_routes))
+            if not withdraw or not goal.exclusive:
+                commands += _bring_up(goal, goals, busy)
         elif goal.route and not goal.routed:
             if goal.service not in routing:
                 wanted = Route(goal.service, goal.target, goal.old_routes) if goal.target else Unroute(goal.service)
@@ -113,6 +119,11 @@ def step(goals: Goals, pending: Iterable[Command]) -> tuple[Command, ...]:
             if all(g.cleared for g in dependents):
                 commands += _clear(goal, busy, drain=True)
     return tuple(commands)
+
+
+def _there(goal: Goal) -> tuple[str, ...]:
+    """Members that were not stopped: they can take the traffic while the others start again."""
+    return tuple(n for n in goal.target if n not in goal.start)
 
 
 def _bring_up(goal: Goal, goals: Goals, busy: set[str]) -> list[Command]:
@@ -173,9 +184,12 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
             looks = (Look(goal.service, command.name, *next_look(goal.gate, watch, now, Crowd())),)
     elif isinstance(command, (Route, Unroute)):
         current = isinstance(command, Unroute) or set(command.servers) == set(goal.target)
-        if current and well:
+        if not current:
+            # a failure changes nothing: what fails loses its traffic once all are up again
+            goal = replace(goal, withdrawn=goal.withdrawn or set(command.servers) == set(_there(goal)))
+        elif well:
             goal = replace(goal, routed=True)
-        elif current:
+        else:
             goal = replace(goal, stuck=True)
             servers = ", ".join(goal.target) or "nothing"
             notes = (f"{goal.service}: the proxy could not be moved to {servers}: {error}",)

@@ -48,6 +48,28 @@ class Order(str, Enum):
     STOP_FIRST = "stop-first"
 
 
+class FailureAction(str, Enum):
+    """What follows when a service's new replicas fail (Compose Specification, deploy.update_config.failure_action)."""
+
+    ROLLBACK = "rollback"
+    PAUSE = "pause"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """How the replicas of a service are replaced (deploy.update_config, and `x-quaylock.canary`). Times in seconds.
+
+    `parallelism` replicas at a time, 0 = all of them at once beside the old ones. `delay` passes between two batches.
+    `canary` replicas go first, take traffic beside the old ones and are watched for `watch` seconds (0 = no canary).
+    """
+
+    parallelism: int = 0
+    delay: float = 0.0
+    canary: int = 0
+    watch: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class ExecProbe:
     """A command in the container, without a TTY; passes on exit code 0. `shell` is CMD-SHELL."""
@@ -183,6 +205,7 @@ class Service:
     labels: Json = field(default_factory=dict)
     one_shot: bool = False
     order: Order = Order.START_FIRST
+    update: Update = Update()
     bound: str = ""
     container_name: str = ""
     grace: float = 10.0

@@ -11,7 +11,8 @@ from . import converge
 from .commands import RemoveNetwork, RemoveVolume
 from .converge import goal_for
 from .model import Observation, Observed, Service, Stack
-from .rollout import Outcome, Phase, Rollout, set_aside
+from .rollout import Outcome, Phase, Rollout
+from .track import set_aside
 
 
 @dataclass(frozen=True, slots=True)

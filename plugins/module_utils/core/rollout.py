@@ -15,11 +15,13 @@ from enum import Enum
 from typing import Any
 
 from . import converge, graph
+from .batches import batches
 from .commands import (
     Begun,
     Command,
     Create,
     Done,
+    Drain,
     EnsureNetwork,
     EnsureVolume,
     Event,
@@ -40,8 +42,9 @@ from .commands import (
 )
 from .converge import Goals, goal_for, sample_of
 from .gate import Crowd, Watch, completed, finished, judge, next_look
-from .model import Condition, Finding, Gate, Image, Observation, Order, Service, Stack
-from .plan import Action, Change, Plan, Ran, plan, problems
+from .model import Condition, Finding, Gate, Image, Observation, Order, Service, Stack, Update
+from .plan import Action, Plan, Ran, plan, problems
+from .track import Track, moved_on, set_aside, wanted
 
 AT_ONCE = 1
 """containers that start at once on a small host: more of them only slow each other down, the urgent ones included"""
@@ -84,66 +87,6 @@ class Failure:
     replica: str = ""
     said: str = ""
     logs: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """One changing service on its way. Facts only; what follows from them is decided in `_next`."""
-
-    change: Change
-    service: Service
-    gate: Gate
-    urgency: int = 0
-    """the length of the longest chain of services that wait for it"""
-    made: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
-    """old replicas that were stopped (and renamed, where the name is fixed)"""
-    stopped: frozenset[str] = frozenset()
-    watches: Mapping[str, Watch] = field(default_factory=dict)
-    switched_at: float | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(name for name, _spec in self.change.new)
-
-    @property
-    def started(self) -> bool:
-        return all(n in self.watches for n in self.names)
-
-    @property
-    def healthy(self) -> bool:
-        return all(n in self.watches and self.watches[n].healthy for n in self.names)
-
-    @property
-    def ready(self) -> bool:
-        return all(n in self.watches and self.watches[n].ready for n in self.names)
-
-    @property
-    def held(self) -> bool:
-        return all(n in self.watches and self.watches[n].held(self.gate) for n in self.names)
-
-    @property
-    def incumbent(self) -> bool:
-        """An older generation runs beside the new one and can serve."""
-        beside = self.change.order is Order.START_FIRST and any(o.running for o in self.change.old)
-        return beside or bool(self.change.keep)
-
-    @property
-    def moves_traffic(self) -> bool:
-        """To somebody: what is not routed any more loses its traffic after the commit, where there is no way back."""
-        return bool(self.service.routes and self.change.members)
-
-    def settled(self, now: float) -> bool:
-        """Nothing more is asked of it before the commit."""
-        if self.service.one_shot:
-            return self.ready
-        if not self.held:
-            return False
-        if not self.moves_traffic:
-            return True
-        if self.switched_at is None:
-            return False
-        return not self.incumbent or not self.names or now - self.switched_at >= self.gate.hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +179,7 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         return _planned(replace(rollout, seen=event.value))
     if isinstance(command, Record):
         return replace(rollout, recorded=rollout.recorded | {command.kind}), ()
-    if not isinstance(command, (Look, Create, Start, Stop, Rename, Route)):
+    if not isinstance(command, (Look, Create, Start, Stop, Rename, Route, Drain)):
         return rollout, ()
     track = rollout.tracks.get(command.service)
     if track is None:
@@ -253,8 +196,10 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         track = replace(track, stopped=track.stopped | {command.name})
     elif isinstance(command, Rename):
         track = replace(track, gone=track.gone | {command.name})
+    elif isinstance(command, Drain):
+        track = replace(track, drained=track.drained | {command.name})
     else:
-        track = replace(track, switched_at=event.at)
+        track = replace(track, served=frozenset(command.servers), switched_at=event.at)
     return replace(rollout, tracks={**rollout.tracks, command.service: track}), looks
 
 
@@ -274,7 +219,11 @@ def _planned(rollout: Rollout) -> Step:
         if change.action is not Action.REMOVE:
             service = rollout.stack.service(change.service)
             gate = completed(service, rollout.images.get(service.image))
-            tracks[change.service] = Track(change, service, gate, urgency[service.name])
+            routed = rollout.seen.routed.get(service.name, frozenset())
+            # what loses its route keeps its traffic up to the commit, so nothing of it may leave before
+            update = service.update if service.routes or not routed else Update()
+            made_in = batches(change, update, bool(service.container_name and change.old))
+            tracks[change.service] = Track(change, service, gate, made_in, urgency[service.name], routed)
     return _issue(replace(rollout, tracks=tracks, phase=Phase.PREPARING), (Record("planned"),))
 
 
@@ -296,8 +245,7 @@ def _looked(rollout: Rollout, track: Track, command: Look, event: Done | Failed)
         return rollout, ()
     if track.service.one_shot:
         return rollout, (Look(command.service, command.name, event.at + ONE_SHOT_CADENCE, False),)
-    urgent = track.moves_traffic and not track.incumbent
-    at = next_look(track.gate, watch, event.at, _crowd(rollout, track), urgent)
+    at = next_look(track.gate, watch, event.at, _crowd(rollout, track), track.hurried)
     return rollout, (Look(command.service, command.name, *at),)
 
 
@@ -322,6 +270,9 @@ def _learn_failure(rollout: Rollout, event: Failed) -> Step:
     if isinstance(command, Observe) or (isinstance(command, Record) and command.kind == "planned"):
         finding = Finding(rollout.stack.name, event.error, "nothing was changed")
         return replace(rollout, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=(*rollout.findings, finding)), ()
+    if isinstance(command, Drain):
+        note = f"{service}: {command.name} could not be drained: {event.error}"
+        return _learn(replace(rollout, notes=(*rollout.notes, note)), Done(command, event.at))
     what = _WORDS.get(type(command), "a step failed")
     replica = getattr(command, "name", "")
     explain: tuple[Command, ...] = (Explain(service, replica),) if isinstance(command, Start) else ()
@@ -355,9 +306,10 @@ def _drive(rollout: Rollout) -> Step:
         rollout, commands = _issue(rollout, ensure)
         return (rollout, commands) if commands else _drive(replace(rollout, phase=Phase.ROLLING))
     if rollout.phase is Phase.ROLLING:
-        wanted = [c for t in rollout.tracks.values() for c in _next(rollout, t)]
-        rollout, commands = _issue(rollout, _paced(rollout, wanted))
-        if not commands and all(t.settled(rollout.now) for t in rollout.tracks.values()):
+        rollout = replace(rollout, tracks={n: moved_on(t, rollout.now) for n, t in rollout.tracks.items()})
+        possible = [c for t in rollout.tracks.values() for c in _next(rollout, t)]
+        rollout, commands = _issue(rollout, _paced(rollout, possible))
+        if not commands and all(t.settled for t in rollout.tracks.values()):
             return _issue(replace(rollout, phase=Phase.COMMITTING), (Record("committed"),))
         return rollout, commands
     if rollout.phase is Phase.TURNING and not rollout.pending:
@@ -373,49 +325,19 @@ def _drive(rollout: Rollout) -> Step:
     return rollout, ()
 
 
-def _paced(rollout: Rollout, wanted: list[Command]) -> tuple[Command, ...]:
+def _paced(rollout: Rollout, commands: list[Command]) -> tuple[Command, ...]:
     """Not more starts than the engine does well at once."""
-    starts = [c for c in wanted if isinstance(c, Start) and c not in rollout.issued]
+    starts = [c for c in commands if isinstance(c, Start) and c not in rollout.issued]
     free = rollout.at_once - sum(isinstance(c, Start) for c in rollout.pending)
-    return (*starts[: max(0, free)], *(c for c in wanted if not isinstance(c, Start)))
+    return (*starts[: max(0, free)], *(c for c in commands if not isinstance(c, Start)))
 
 
 def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
-    """What one service can do now."""
-    change, service = track.change, track.service
-    olds = [o for o in change.old if not (service.one_shot and not o.running)]
-    stop_first = change.order is Order.STOP_FIRST and bool(olds) and bool(change.new)
-    fixed = bool(service.container_name) and bool(change.old)
-    commands: list[Command] = []
-    # made while what it waits for gets ready: not all at once, which would slow down those that start now
-    if not fixed and all(_satisfied(rollout, d.service, Condition.STARTED) for d in service.depends_on):
-        commands += [Create(service.name, name, number) for name, number in change.new]
-    if not track.started:
-        if not all(_satisfied(rollout, d.service, d.condition) for d in service.depends_on):
-            return tuple(commands)
-        if stop_first or fixed:
-            if not track.made.issuperset(track.names) and not fixed:
-                return tuple(commands)
-            commands += [Stop(service.name, o.name, service.grace) for o in change.old]
-            if not track.stopped.issuperset(o.name for o in change.old):
-                return tuple(commands)
-        if fixed:
-            commands += [Rename(service.name, o.name, set_aside(o.name, rollout.id)) for o in change.old]
-            if not track.gone.issuperset(o.name for o in change.old):
-                return tuple(commands)
-            commands += [Create(service.name, name, number) for name, number in change.new]
-        commands += [Start(service.name, n) for n in track.names if n in track.made]
-        return tuple(commands)
-    if not track.moves_traffic:
-        return tuple(commands)
-    if track.ready and (not track.incumbent or track.held):
-        commands.append(Route(service.name, change.members))
-    return tuple(commands)
-
-
-def set_aside(name: str, rollout: str) -> str:
-    """The name an old container bears while its successor has the fixed one."""
-    return f"{name}-before-{rollout}"
+    """What one service can do now, as far as its dependencies go."""
+    depends = track.service.depends_on
+    may_create = all(_satisfied(rollout, d.service, Condition.STARTED) for d in depends)
+    may_start = all(_satisfied(rollout, d.service, d.condition) for d in depends)
+    return wanted(track, rollout.id, may_create, may_start)
 
 
 def _satisfied(rollout: Rollout, name: str, condition: Condition) -> bool:
@@ -455,7 +377,7 @@ def _before(rollout: Rollout) -> Goals:
             back or track.service,
             target=(*(o.name for o in change.keep), *was_running),
             start=tuple(n for n in was_running if n in stopped),
-            surplus=tuple(c.name for c in asked if isinstance(c, Create)),
+            surplus=tuple(n for n in track.names if any(isinstance(c, Create) and c.name == n for c in asked)),
             # the new one bore the name that the proxy knows: taking it from there took the old one's route too
             route=any(isinstance(c, Route) for c in asked) or bool(aside and name in rollout.seen.routed),
             old_routes=True,
@@ -481,14 +403,16 @@ def _after_commit(rollout: Rollout) -> Goals:
         service = known.get(change.service) or former.get(change.service)
         track = rollout.tracks.get(change.service)
         renamed = track.gone if track else frozenset()
-        surplus = tuple(set_aside(o.name, rollout.id) if o.name in renamed else o.name for o in change.old)
+        now_called = {o.name: set_aside(o.name, rollout.id) if o.name in renamed else o.name for o in change.old}
         known_settings = goal_for(service) if service else converge.Goal(change.service)
         routed = bool(track and track.moves_traffic)
         routes = [r for s in (known.get(change.service), former.get(change.service)) if s for r in s.routes]
         goals[change.service] = replace(
             known_settings,
             target=change.members if routed else (),
-            surplus=surplus,
+            surplus=tuple(now_called.values()),
+            drained=frozenset(now_called[n] for n in (track.drained if track else ())),
+            stopped=frozenset(now_called[n] for n in (track.stopped if track else ())),
             route=not routed and change.service in rollout.seen.routed,
             drain=max((r.drain for r in routes), default=0.0),
             exclusive=False,

@@ -36,7 +36,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         yaml.safe_load("""
         services:
           api: {image: a, comand: x, depends_on: [nobody], ports: ["http"], secrets: [pw], restart: often}
-          db: {volumes: [data:/data], healthcheck: {disable: true}, deploy: {update_config: {parallelism: 1}}}
+          db: {volumes: [data:/data], healthcheck: {disable: true}, deploy: {update_config: {parallelism: -1}}}
         secrets: {pw: }
         networks: {n: {drivr: x}}
         vols: {}

@@ -62,10 +62,10 @@ GOOD = [
     ("start-first, routed: drained after the commit", [ROUTED2], SERVES,
      "create web-2, start web-2, route web=web-2, COMMITTED, drain web-1 7, stop web-1, remove web-1"),
     ("stop-first: created before, started after", [PORT2], seen(observed("web-1")),
-     "create web-2, stop web-1, start web-2, COMMITTED, stop web-1, remove web-1"),
+     "create web-2, stop web-1, start web-2, COMMITTED, remove web-1"),
     ("a fixed name: the old one stands aside", [FIXED2], seen(observed("the-web@web")),
      "stop the-web, rename the-web the-web-before-r1, create the-web, start the-web, COMMITTED, "
-     "stop the-web-before-r1, remove the-web-before-r1"),
+     "remove the-web-before-r1"),
     ("scale up, routed", [replace(ROUTED1, replicas=2)], SERVES,
      "create web-2, start web-2, route web=web-1+web-2, COMMITTED"),
     ("scale down, routed: traffic leaves first", [ROUTED1],
