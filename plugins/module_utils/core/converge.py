@@ -183,8 +183,7 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
         elif not watch.ready:
             looks = (Look(goal.service, command.name, *next_look(goal.gate, watch, now, Crowd())),)
     elif isinstance(command, (Route, Unroute)):
-        current = isinstance(command, Unroute) or set(command.servers) == set(goal.target)
-        if not current:
+        if isinstance(command, Route) and set(command.servers) != set(goal.target):
             # a failure changes nothing: what fails loses its traffic once all are up again
             goal = replace(goal, withdrawn=goal.withdrawn or set(command.servers) == set(_there(goal)))
         elif well:
