@@ -8,7 +8,7 @@ SEEDS ?= 100000
 STACK ?= calminer
 export STACKS VOLUMES CONFIRM PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help up down status test test-tools lint unit simulate molecule integration e2e bench stack-test docs changelog build clean
+.PHONY: help up down status test test-tools lint unit simulate molecule integration e2e bench load stack-test docs changelog build clean
 
 help: ## List what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ e2e: ## make up in a fresh clone, releases under load, a host over SSH
 
 bench: ## Measure against Docker Compose; results in build/bench/*.json
 	@scripts/bench
+
+load: ## Rollouts good and bad under load, and what users do today beside them (DRIVER=haproxy); build/bench/load.json
+	@scripts/bootstrap test
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m tests.load.proof $(if $(DRIVER),--driver $(DRIVER))
 
 stack-test: ## A stack's own test profile, which leaves nothing behind (STACK=calminer)
 	@scripts/stack-test $(STACK)

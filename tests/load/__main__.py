@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+from pathlib import Path
 
 from .clients import LONGEST, MIX, Load
 
@@ -22,20 +24,30 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=0, help="stop after so many (0: by time alone)")
     parser.add_argument("--pause", type=float, default=0.002, help="seconds between two requests of one client")
     parser.add_argument("--mix", default=",".join(f"{k}={n}" for k, n in MIX.items()), help="clients of each kind")
+    parser.add_argument("--stream-path", default="/stream?seconds=1")
+    parser.add_argument("--ws-path", default="/ws")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--answers", metavar="FILE", help="write every answer and loss with its time, as JSON")
     given = parser.parse_args()
     mix = {kind: int(number) for kind, _sign, number in (part.partition("=") for part in given.mix.split(","))}
-    report = Load(
+    load = Load(
         given.target,
         host=given.host,
         mix=mix,
         path=given.path,
         post_path=given.post_path,
         slow_path=given.slow_path,
+        stream_path=given.stream_path,
+        ws_path=given.ws_path,
         seconds=given.seconds,
         requests=given.requests,
         pause=given.pause,
-    ).run()
+    )
+    # whoever runs this beside something else ends it early; what is under way gets its answer
+    signal.signal(signal.SIGTERM, lambda *_of: load.end())
+    report = load.run()
+    if given.answers:
+        Path(given.answers).write_text(json.dumps({"answers": report.answers, "losses": report.losses}))
     print(json.dumps(report.as_dict(), indent=1) if given.json else report)
     return 1 if report.failed else 0
 

@@ -19,10 +19,12 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from .websocket import ClosedError, CutError, Socket
 
 MIX: Mapping[str, int] = MappingProxyType({"keepalive": 8, "fresh": 4, "post": 4, "slow": 2, "idle": 8})
 LONGEST = 600.0
@@ -34,6 +36,8 @@ IDLE = (0.3, 2.5)
 """seconds that an idle client keeps its connection between two requests"""
 HEADER = b"x-version"
 """tells who answered"""
+WAITING = ("slow", "stream")
+"""kinds whose answers take their time: they say nothing about the delay of a request"""
 
 
 @dataclass
@@ -48,11 +52,20 @@ class Report:
     """ "kind: reason" -> how often"""
     answered_by: Counter[str] = field(default_factory=Counter)
     """X-Version of the answers"""
-    times: list[float] = field(default_factory=list)
+    goodbyes: int = 0
+    """WebSockets that the server closed with a close frame, and that were opened again"""
+    answers: list[tuple[float, str, float]] = field(default_factory=list)
+    """when it came (seconds since the epoch), kind, how long it took"""
+    losses: list[tuple[float, str, str]] = field(default_factory=list)
+    """when, kind, reason"""
 
     def quantile(self, share: float) -> float:
-        ordered = sorted(self.times)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+        return quantile([took for _at, kind, took in self.answers if kind not in WAITING], share)
+
+    def lose(self, kind: str, reason: str) -> None:
+        self.failed += 1
+        self.reasons[f"{kind}: {reason}"] += 1
+        self.losses.append((time.time(), kind, reason))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -64,6 +77,7 @@ class Report:
             "p99_ms": round(self.quantile(0.99) * 1000, 2),
             "max_ms": round(self.quantile(1.0) * 1000, 2),
             "kinds": dict(self.kinds),
+            "goodbyes": self.goodbyes,
             "reasons": dict(self.reasons),
             "answered_by": dict(self.answered_by),
         }
@@ -76,6 +90,11 @@ class Report:
         ]
         lines += [f"  {count} x {reason}" for reason, count in self.reasons.most_common(20)]
         return "\n".join(lines)
+
+
+def quantile(times: Iterable[float], share: float) -> float:
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class LostError(Exception):
@@ -136,7 +155,8 @@ class Load:
 
     `with Load(...) as load: ...; load.report` runs it beside a test; `run()` waits for its end. Kinds of clients:
     keepalive and post (one connection each; posts compare the echo), fresh (a connection per request), slow (waits
-    for a slow answer), stream (reads a long answer), idle (one connection, long pauses: whom a reload could hit).
+    for a slow answer), stream (reads a long answer line by line and misses none), idle (one connection, long pauses:
+    whom a reload could hit), ws (a WebSocket whose messages come back; see websocket.py for when one is lost).
     """
 
     def __init__(
@@ -149,10 +169,12 @@ class Load:
         post_path: str = "/echo",
         slow_path: str = "/slow?seconds=0.5",
         stream_path: str = "/stream?seconds=1",
+        ws_path: str = "/ws",
         status: int = 200,
         seconds: float = 30.0,
         requests: int = 0,
         pause: float = 0.002,
+        answer: float = ANSWER,
         tls: bool = False,
     ) -> None:
         address, _sign, port = target.rpartition(":")
@@ -164,12 +186,13 @@ class Load:
         self._address, self._port = str(known), int(port)
         self._host = host or target
         self._mix = mix
-        self._paths = {"post": post_path, "slow": slow_path, "stream": stream_path}
+        self._paths = {"post": post_path, "slow": slow_path, "stream": stream_path, "ws": ws_path}
         self._path = path
         self._status = status
         self._seconds = min(seconds, LONGEST)
         self._most = requests
         self._pause = pause
+        self._answer = answer
         self._tls = ssl._create_unverified_context() if tls else None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -189,11 +212,15 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def end(self) -> None:
+        """No new requests from now on."""
+        self._over.set()
+
     def stop(self) -> Report:
         """No new requests; those under way get their answers."""
-        self._over.set()
+        self.end()
         if self._thread is not None:
-            self._thread.join(ANSWER + 5)
+            self._thread.join(self._answer + 5)
         return self.report
 
     def warm(self, requests: int = 50, timeout: float = 10.0) -> None:
@@ -206,7 +233,11 @@ class Load:
 
     async def _all(self) -> None:
         began = time.monotonic()
-        clients = [self._client(kind) for kind, number in self._mix.items() for _turn in range(number)]
+        clients = [
+            self._talker() if kind == "ws" else self._client(kind)
+            for kind, number in self._mix.items()
+            for _turn in range(number)
+        ]
         await asyncio.gather(*clients)
         self.report.seconds = time.monotonic() - began
 
@@ -219,15 +250,14 @@ class Load:
                 break
             began = time.monotonic()
             try:
-                async with asyncio.timeout(ANSWER):
+                async with asyncio.timeout(self._answer):
                     if connection is None or not connection.usable:
                         connection = await self._connect()
                     await self._request(kind, connection)
-                self.report.times.append(time.monotonic() - began)
+                self.report.answers.append((time.time(), kind, time.monotonic() - began))
             except (LostError, OSError, ValueError, asyncio.IncompleteReadError, TimeoutError) as error:
-                self.report.failed += 1
                 text = str(error) if isinstance(error, LostError) else f"{type(error).__name__} {error}".strip()
-                self.report.reasons[f"{kind}: {text}"] += 1
+                self.report.lose(kind, text)
                 if connection is not None:
                     connection.close()
                 connection = None
@@ -239,6 +269,37 @@ class Load:
             await self._rest(random.uniform(*IDLE) if kind == "idle" else self._pause)
         if connection is not None:
             connection.close()
+
+    async def _talker(self) -> None:
+        """A WebSocket client: one connection as long as the server lets it live."""
+        await asyncio.sleep(random.random() * 0.05)
+        until = time.monotonic() + self._seconds
+        socket: Socket | None = None
+        while not self._over.is_set() and time.monotonic() < until:
+            began = time.monotonic()
+            payload = os.urandom(random.randint(1, 20000))
+            try:
+                async with asyncio.timeout(self._answer):
+                    if socket is None:
+                        opened = await asyncio.open_connection(self._address, self._port, ssl=self._tls)
+                        socket = await Socket.open(*opened, self._host, self._paths["ws"])
+                    await socket.echo(payload)
+                self.report.answers.append((time.time(), "ws", time.monotonic() - began))
+                self.report.answered_by[socket.version] += 1
+            except ClosedError:
+                self.report.goodbyes += 1
+                socket = None
+                continue
+            except (CutError, OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                text = str(error) if isinstance(error, CutError) else f"{type(error).__name__} {error}".strip()
+                self.report.lose("ws", text)
+                socket = None
+                await asyncio.sleep(0.02)
+            self.report.requests += 1
+            self.report.kinds["ws"] += 1
+            await self._rest(self._pause)
+        if socket is not None:
+            await socket.close()
 
     async def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -264,6 +325,16 @@ class Load:
             raise LostError(f"status {status}: {content[:60]!r}")
         if body and content != body:
             raise LostError(f"{len(content)} bytes came back, {len(body)} were sent")
+        if kind == "stream":
+            whole(content)
+
+
+def whole(content: bytes) -> None:
+    """A stream of the test application: lines counted from 0 by one and the same version, then `end`."""
+    *lines, last = content.decode().splitlines() or [""]
+    version = lines[0].rpartition(" ")[0] if lines else ""
+    if last != "end" or lines != [f"{version} {n}" for n in range(len(lines))]:
+        raise LostError(f"a stream of {len(lines)} lines is not whole, its last one is {last[:60]!r}")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,171 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Proxies for the proof: Quaylock's own, by driver, and the one that a user writes by hand. All are containers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.haproxy import HAProxy
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Route
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint, Settings
+from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+
+PORT = 8080
+NETWORK_LABEL = {"quaylock.test": "load"}
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Where clients knock, and what a rollout has to know of it."""
+
+    target: str
+    ingress: deploy.IngressSettings
+    log: Callable[[], str]
+
+
+@contextlib.contextmanager
+def network(name: str, subnet: str) -> Iterator[str]:
+    client = docker.from_env()
+    pool = docker.types.IPAMPool(subnet=subnet)
+    made = client.networks.create(name, ipam=docker.types.IPAMConfig(pool_configs=[pool]), labels=NETWORK_LABEL)
+    try:
+        yield name
+    finally:
+        made.remove()
+
+
+def _container(name: str, network: str, volumes: Mapping[str, Any], command: list[str]) -> Any:
+    client = docker.from_env()
+    made = client.containers.create(
+        recipe_image(client, "haproxy"),
+        command,
+        name=name,
+        user="99:99",
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        read_only=True,
+        volumes=dict(volumes),
+        network=network,
+    )
+    made.start()
+    made.reload()
+    return made
+
+
+def _address(container: Any, network: str) -> str:
+    return str(container.attrs["NetworkSettings"]["Networks"][network]["IPAddress"])
+
+
+class _Doer:
+    """The part of a container that the driver needs."""
+
+    container: Any = None
+
+    def exec(self, command: Any) -> tuple[int, str]:
+        done = self.container.exec_run(list(command))
+        return done.exit_code, done.output.decode()
+
+    def signal(self, name: str) -> None:
+        self.container.kill(name)
+
+
+@contextlib.contextmanager
+def haproxy(name: str, network: str, folder: Path) -> Iterator[Proxy]:
+    """Quaylock's HAProxy, as the role ingress runs it."""
+    for part in ("", "conf", "conf/certs", "run"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        os.chown(folder / part, 99 if part == "run" else 0, 99)
+        (folder / part).chmod(0o750)
+    settings = Settings((Entrypoint("http", PORT),))
+    doer = _Doer()
+    driver = HAProxy(str(folder), doer)
+    driver.configure(settings)
+    volumes = {
+        str(folder / "conf"): {"bind": "/usr/local/etc/haproxy", "mode": "ro"},
+        str(folder / "run"): {"bind": "/run/haproxy", "mode": "rw"},
+    }
+    command = ["haproxy", "-W", "-db", "-S", "/run/haproxy/master.sock,mode,660"]
+    doer.container = made = _container(name, network, volumes, [*command, "-f", "/usr/local/etc/haproxy/haproxy.cfg"])
+    try:
+        route = {"probe": [Route("http", 8000, host="probe.invalid")]}
+        until = time.monotonic() + 10
+        while any("does not answer" in said for said in driver.problems("probe", route)):
+            if time.monotonic() > until:
+                raise RuntimeError(f"the proxy does not start: {made.logs().decode()}")
+            time.sleep(0.05)
+        address = _address(made, network)
+        driver.configure(Settings((Entrypoint("http", PORT),), address=address))
+        ingress = deploy.IngressSettings(str(folder), name, network, {"http": PORT})
+        yield Proxy(f"{address}:{PORT}", ingress, lambda: made.logs(tail=50).decode())
+    finally:
+        made.remove(force=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+DRIVERS: Mapping[str, Callable[..., contextlib.AbstractContextManager[Proxy]]] = {"haproxy": haproxy}
+
+BY_HAND = """
+global
+    maxconn 2000
+    log stdout format raw local0
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 1h
+    option redispatch
+    retries 3
+{resolvers}
+frontend http
+    bind :{port}
+    use_backend live if {{ path_beg /ws }}
+    default_backend web
+backend web
+    balance roundrobin
+    {web}
+backend live
+    balance roundrobin
+    {live}
+"""
+RESOLVERS = """
+resolvers docker
+    nameserver engine 127.0.0.11:53
+    hold valid 1s
+    resolve_retries 2
+    timeout resolve 500ms
+"""
+
+
+@contextlib.contextmanager
+def by_hand(name: str, network: str, folder: Path, backends: Mapping[str, str], resolvers: bool) -> Iterator[str]:
+    """An HAProxy with a static configuration; gives the address where clients knock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    text = BY_HAND.format(port=PORT, resolvers=RESOLVERS if resolvers else "", **backends)
+    (folder / "haproxy.cfg").write_text(text)
+    volumes = {str(folder): {"bind": "/usr/local/etc/haproxy", "mode": "ro"}}
+    command = ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
+    made = _container(name, network, volumes, command)
+    try:
+        address = _address(made, network)
+        until = time.monotonic() + 20
+        while subprocess.run(["curl", "-sfo/dev/null", f"http://{address}:{PORT}/version"], check=False).returncode:
+            if time.monotonic() > until:
+                raise RuntimeError(f"the proxy does not serve: {made.logs().decode()[-3000:]}")
+            time.sleep(0.1)
+        yield f"{address}:{PORT}"
+    finally:
+        made.remove(force=True)
+        shutil.rmtree(folder, ignore_errors=True)
