@@ -116,13 +116,12 @@ def stack_of(request: Request) -> tuple[Stack, Model]:
 
 def open_host(request: Request, stack: Stack | None = None) -> tuple[Host, SqliteJournal]:
     """The real adapters of this host."""
-    engine = docker_engine.DockerEngine(docker_engine.connect(request.docker_host))
+    network = request.ingress.network if request.ingress else ""
+    engine = docker_engine.DockerEngine(docker_engine.connect(request.docker_host), network)
     journal = SqliteJournal(request.journal_path)
     ingress: Ingress | None = None
-    network = ""
     if request.ingress is not None:
         ingress = HAProxy(request.ingress.folder, ProxyContainer(engine, request.ingress.container))
-        network = request.ingress.network
     given = {"secret": request.secrets, "config": request.configs}
     contents = {f.host_path: given[f.kind][f.key] for f in stack.files if not f.external} if stack else {}
     return Host(engine, ingress, HostFiles(), journal, WallClock(), request.folder, network, contents), journal

@@ -7,8 +7,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
-import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,22 +22,9 @@ except ImportError as error:  # the module says it with the next step
     MISSING = str(error)
 
 from ..core import gates_of, labels
-from ..core.model import (
-    Build,
-    ExecProbe,
-    Gate,
-    HttpProbe,
-    Image,
-    Json,
-    Network,
-    Observed,
-    Probe,
-    Sample,
-    Service,
-    Volume,
-)
+from ..core.model import Build, ExecProbe, Gate, Image, Json, Network, Observed, Probe, Sample, Service, Volume
 from ..ports import Port, PortError
-from . import images
+from . import images, probes, processes
 from .host import holder, listeners, overlap
 
 
@@ -47,6 +34,8 @@ def sdk_version() -> tuple[int, ...]:
 
 TIMEOUT = 60
 CONNECTIONS = 32
+OUTPUT = 65536
+"""bytes of a command's output that are read, and then its end is waited for"""
 LAST_OUTPUT = 400
 """characters of a failed probe that are kept"""
 
@@ -73,8 +62,10 @@ def connect(base_url: str = "") -> Any:
 class DockerEngine:
     """One engine. Thread-safe: the client's pool gives each thread a connection of its own."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, proxys_network: str = "") -> None:
         self.api = client.api
+        self._proxys = proxys_network
+        self._known: dict[str, Json] = {}
         self._images = images.Images(client)
         self._addresses = threading.Lock()
 
@@ -276,22 +267,32 @@ class DockerEngine:
         return str(endpoint["IPAddress"])
 
     def exec(self, name: str, command: Sequence[str], timeout: float = 20.0) -> tuple[int, str]:
-        """Exit code and output of a command in a running container."""
+        """Exit code and output (its beginning) of a command in a running container, which is killed when it is late."""
         api = self.api
+        until = time.monotonic() + timeout
         with asking(f"running {command[0]} in {name}"):
             made = api.exec_create(name, list(command), stdout=True, stderr=True)
+            output = b""
             try:
                 # without the SDK's Upgrade header this is an ordinary answer that ends with the command
-                answer = api._post_json(
-                    api._url("/exec/{0}/start", made["Id"]), data={"Detach": False, "Tty": False}, timeout=timeout
-                )
-                output = _unframed(answer.content)
+                with api._post_json(
+                    api._url("/exec/{0}/start", made["Id"]),
+                    data={"Detach": False, "Tty": False},
+                    timeout=timeout,
+                    stream=True,
+                ) as answer:
+                    api._raise_for_status(answer)
+                    for chunk in answer.iter_content(None):
+                        output = (output + chunk)[:OUTPUT]
+                        if time.monotonic() > until:
+                            raise requests.exceptions.Timeout("timed out")
             except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
                 if "timed out" in str(error).lower():
+                    processes.end(api.base_url, api.exec_inspect(made["Id"]))
                     raise PortError(f"no answer within {timeout:g} s") from error
                 raise
             code: int = api.exec_inspect(made["Id"])["ExitCode"]
-        return code, output.decode(errors="replace").strip()
+        return code, _unframed(output).decode(errors="replace").strip()
 
     def signal(self, name: str, signal: str) -> None:
         with asking(f"sending {signal} to {name}"):
@@ -315,13 +316,13 @@ class DockerEngine:
         )
         if not running or not check:
             return sample
-        probes: tuple[Probe, ...] = gate.probes
+        asked: tuple[Probe, ...] = gate.probes
         if gate.image_check:
             own = gates_of.probe(details["Config"].get("Healthcheck") or {})
-            probes = (own, *probes) if own else probes
-        if not probes:
+            asked = (own, *asked) if own else asked
+        if not asked:
             return sample
-        for probe in probes:
+        for probe in asked:
             output = self._probe(name, details, probe)
             if output:
                 return _with(sample, passed=False, output=f"{probe} -> {output}"[:LAST_OUTPUT])
@@ -332,13 +333,16 @@ class DockerEngine:
         try:
             if isinstance(probe, ExecProbe):
                 return self._exec(name, probe)
-            host = _reachable(details)
-            if isinstance(probe, HttpProbe):
-                return _get(host, probe)
-            with socket.create_connection((host, probe.port), timeout=probe.timeout):
-                return ""
+            return probes.ask(probes.address(details, self._proxys, self._network), probe)
         except (PortError, OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__
+
+    def _network(self, name: str) -> Json:
+        """As it was when first asked for: what a probe needs to know of a network does not change."""
+        if name not in self._known:
+            with asking(f"inspecting network {name}"):
+                self._known[name] = self.api.inspect_network(name)
+        return self._known[name]
 
     def _exec(self, name: str, probe: ExecProbe) -> str:
         code, text = self.exec(name, probe.command, probe.timeout)
@@ -359,31 +363,6 @@ def _unframed(data: bytes) -> bytes:
         text += data[position + 8 : position + 8 + size]
         position += 8 + size
     return text
-
-
-def _get(host: str, probe: HttpProbe) -> str:
-    connection = http.client.HTTPConnection(host, probe.port, timeout=probe.timeout)
-    try:
-        connection.request("GET", probe.path, headers={"User-Agent": "quaylock-gate", "Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read(65536).decode(errors="replace")
-    finally:
-        connection.close()
-    if answer.status not in probe.statuses:
-        return f"{answer.status}: {body[:200]}"
-    if probe.body is not None and probe.body not in body:
-        return f"{answer.status}, but {probe.body!r} is not in the answer: {body[:200]}"
-    return ""
-
-
-def _reachable(details: Json) -> str:
-    """An address of the replica that this host reaches."""
-    if details["HostConfig"].get("NetworkMode") == "host":
-        return "127.0.0.1"
-    for endpoint in (details["NetworkSettings"].get("Networks") or {}).values():
-        if endpoint.get("IPAddress"):
-            return str(endpoint["IPAddress"])
-    raise PortError("the replica has no address")
 
 
 def _publishes(entry: Json, port: Port) -> bool:

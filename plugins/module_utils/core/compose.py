@@ -195,7 +195,12 @@ def _service(
         _finishes(node, made, replicas, routes)
     else:
         gate = gates_of.gate(node, made.body.get("Healthcheck", {}), hold)
-    if routes and made.body["HostConfig"].get("NetworkMode"):
+    mode = made.body["HostConfig"].get("NetworkMode")
+    if mode == "none":
+        for probe in extra.at("gate").at("probes").entries():
+            if not probe.has("exec"):
+                probe.refuse("has no address to ask: network_mode is none", "ask inside the container, with exec")
+    if routes and mode:
         node.at("network_mode").refuse("keeps the service off the proxy's network", "use networks, or drop the routes")
     bound = _bound(node, made, order, replicas, one_shot)
     _alone(node, made, replicas)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from . import reach
 from .gate import completed
 from .model import Finding, Image, Json, Observation, Observed, Order, Service, Stack
 
@@ -218,6 +219,7 @@ def problems(stack: Stack, seen: Observation, images: Mapping[str, Image]) -> tu
             )
         elif existing is not None and not network.external:
             found.extend(_drift(network.key, network.name, network.body, existing))
+    found.extend(reach.unreachable(stack, seen.networks))
     found.extend(
         Finding(
             f"volumes.{v.key}", f"external volume {v.name} does not exist", f"create it: docker volume create {v.name}"
