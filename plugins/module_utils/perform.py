@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ from .core.labels import create_body
 from .core.model import Finding, Gate, Image, Observation, Stack
 from .core.report import plan_lines
 from .core.rollout import Rollout, milestone
-from .ports import Clock, Engine, Files, Ingress, Journal
+from .ports import Clock, Engine, Files, Ingress, Journal, PortError
 
 LOG_LINES = 20
 
@@ -91,11 +91,13 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
     elif isinstance(command, Explain):
         return engine.logs(command.name, LOG_LINES)
     elif isinstance(command, (Route, Unroute, Drain)):
-        return _traffic(host, rollout, command)
+        return _traffic(host, rollout, command, say)
     elif isinstance(command, Stop):
         engine.stop(command.name, command.grace)
     elif isinstance(command, Remove):
+        said = _forget(host, rollout, command)
         engine.remove(command.name)
+        return said
     elif isinstance(command, Rename):
         engine.rename(command.name, command.new)
     elif isinstance(command, Publish):
@@ -114,7 +116,9 @@ def _gate(rollout: Rollout, service: str) -> Gate:
     return track.gate if track else UNKNOWN
 
 
-def _traffic(host: Host, rollout: Rollout, command: Route | Unroute | Drain) -> str:
+def _traffic(
+    host: Host, rollout: Rollout, command: Route | Unroute | Drain, say: Callable[[str], None] = nobody
+) -> str:
     if host.ingress is None:
         return "no proxy on this host"
     name = rollout.stack.name
@@ -122,16 +126,45 @@ def _traffic(host: Host, rollout: Rollout, command: Route | Unroute | Drain) -> 
         host.ingress.unroute(name, command.service)
         return ""
     if isinstance(command, Drain):
-        said = host.ingress.drain(name, command.service, command.name, command.timeout) if command.timeout else ""
-        host.ingress.forget(name, command.service, command.name)
-        return said
+        return host.ingress.drain(name, command.service, command.name, command.timeout)
     stack = rollout.previous if command.old and rollout.previous else rollout.stack
     routes = next((s.routes for s in stack.services if s.name == command.service), ())
     if not routes:
         host.ingress.unroute(name, command.service)
         return ""
-    addresses = {s: host.engine.address(s, host.ingress_network) for s in command.servers}
+    addresses, absent = _addresses(host, command.servers)
+    if absent and not (addresses and rollout.goals):
+        raise PortError("; ".join(absent.values()))
+    if absent:
+        # on the way back what is left has to serve, whoever took the others away
+        say(f"{command.service}: traffic goes to {', '.join(addresses)} alone: {'; '.join(absent.values())}")
     return host.ingress.route(name, command.service, routes, addresses)
+
+
+def _addresses(host: Host, servers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Who has an address in the proxy's network, and what is said of the others."""
+    found, absent = {}, {}
+    for server in servers:
+        try:
+            found[server] = host.engine.address(server, host.ingress_network)
+        except PortError as error:
+            absent[server] = str(error)
+    return found, absent
+
+
+def _forget(host: Host, rollout: Rollout, command: Remove) -> str:
+    """The proxy lets go of a replica only now, when it has ended: forgetting a server cuts what is still open to it.
+
+    So an application can say goodbye on SIGTERM to whom it still serves, as to WebSockets, through the proxy.
+    """
+    known = (*rollout.stack.services, *(rollout.previous.services if rollout.previous else ()))
+    if host.ingress is None or not any(s.routes for s in known if s.name == command.service):
+        return ""
+    try:
+        host.ingress.forget(rollout.stack.name, command.service, command.name)
+    except PortError as error:
+        return f"the proxy could not forget it: {error}"
+    return ""
 
 
 def fetch(host: Host, stack: Stack, name: str, say: Callable[[str], None] = nobody) -> Image:

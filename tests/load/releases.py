@@ -53,7 +53,7 @@ def series() -> tuple[Release, ...]:
             found.append(Release(f"v{number}", what, 2, environment))
         if turn < 2:
             good = found[-2]
-            found.append(Release(good.version, replicas=3 - turn))
+            found.append(Release(good.version, replicas=(3, 1)[turn]))
     return tuple(found)
 
 

@@ -269,7 +269,10 @@ class SimulatedIngress:
 
     def drain(self, stack: str, service: str, server: str, timeout: float) -> str:
         if server in self.world.backends.get(service, frozenset()):
-            raise PortError(f"{server} still takes traffic")
+            if timeout:
+                raise PortError(f"{server} still takes traffic")
+            self.world.backends[service] -= {server}
+        self.world.draining.get(service, set()).discard(server)
         return "no sessions"
 
     def forget(self, stack: str, service: str, server: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import perform, runner
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import commands as c
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.converge import Goal
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Gate,
     Image,
@@ -139,6 +140,58 @@ def test_without_a_proxy_there_is_no_traffic_to_move() -> None:
     for command in (c.Route("web", ("shop-web-1",)), c.Unroute("web"), c.Drain("web", "shop-web-1", 1)):
         assert perform.perform(host, state, command) == "no proxy on this host"
     assert perform.observe(host, STACK).routed == {}
+
+
+def serving(world: World, *names: str, **about: Any) -> tuple[perform.Host, Rollout]:
+    """A host where these replicas run."""
+    host, state = made(world, **about)
+    for number, name in enumerate(names, 1):
+        perform.perform(host, state, c.Create("web", name, number))
+        perform.perform(host, state, c.Start("web", name))
+    return host, state
+
+
+def test_on_the_way_back_traffic_goes_to_whoever_is_left() -> None:
+    """Forward it goes to all or to nobody: there the old ones still serve."""
+    world = World()
+    host, state = serving(world, "shop-web-2")
+    both = c.Route("web", ("shop-web-1", "shop-web-2"), old=True)
+    with pytest.raises(PortError, match="shop-web-1"):
+        perform.perform(host, state, both)
+    said: list[str] = []
+    back = replace(state, goals={"web": Goal("web", target=both.servers)})
+    perform.perform(host, back, both, said.append)
+    assert world.backends == {"web": frozenset({"shop-web-2"})}
+    assert said == ["web: traffic goes to shop-web-2 alone: no such container: shop-web-1"]
+    with pytest.raises(PortError, match="shop-web-1"):
+        perform.perform(host, back, c.Route("web", ("shop-web-1",), old=True))
+
+
+def test_the_proxy_forgets_a_replica_when_it_has_ended() -> None:
+    """Forgetting cuts what is open: first it drains, then it stops, and may say goodbye to whom it still serves."""
+    world = World()
+    asked: list[str] = []
+    host, state = serving(world, "shop-web-1", ingress=Listening(SimulatedIngress(world), asked))
+    perform.perform(host, state, c.Drain("web", "shop-web-1", 1))
+    perform.perform(host, state, c.Stop("web", "shop-web-1", 1))
+    assert asked == ["drain"]
+    perform.perform(host, state, c.Remove("web", "shop-web-1"))
+    assert asked == ["drain", "forget"]
+    perform.perform(host, state, c.Remove("db", "shop-db-1"))
+    assert asked == ["drain", "forget"], "it was never routed"
+
+
+def test_a_proxy_that_cannot_forget_keeps_nothing_from_being_removed() -> None:
+    world = World()
+
+    class Stubborn(SimulatedIngress):
+        def forget(self, stack: str, service: str, server: str) -> None:
+            raise PortError("no answer")
+
+    host, state = serving(world, "shop-web-1", ingress=Stubborn(world))
+    said = perform.perform(host, state, c.Remove("web", "shop-web-1"))
+    assert said == "the proxy could not forget it: no answer"
+    assert world.containers == {}
 
 
 def test_old_routes_are_those_of_the_release_before() -> None:

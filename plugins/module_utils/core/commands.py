@@ -90,7 +90,7 @@ class Unroute:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Wait until the proxy has no session on a replica, at most `timeout` seconds (0: do not wait), then forget it."""
+    """No new traffic to a replica; wait until the proxy has no session on it, at most `timeout` seconds (0: do not)."""
 
     service: str
     name: str
