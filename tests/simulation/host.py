@@ -1,11 +1,10 @@
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A Docker host, a proxy, a disk and a clock in memory, behind the Protocols that the real adapters implement."""
+"""The adapters of a simulated host, behind the Protocols that the real ones implement."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.labels import IMAGE, NUMBER, ROLLOUT, SERVICE, SPEC
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
@@ -17,93 +16,27 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Route,
     Sample,
     Service,
-    Stack,
     Volume,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Ran
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished
+from ansible_collections.quaylock.stacks.plugins.module_utils.journal import Entry
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import Port, PortError
 
+from .world import Behaviour, Container, World, Written
 
-@dataclass(frozen=True)
-class Behaviour:
-    """How replicas of one image behave: seconds after their start, None = never."""
-
-    ready_after: float | None = 0.5
-    crash_after: float | None = None
-    ends_after: float | None = None
-    exit_code: int = 0
-    bad_through_proxy: bool = False
-
-
-@dataclass
-class Container:
-    name: str
-    service: str
-    number: int
-    image: str
-    spec: str
-    rollout: str
-    stack: str
-    restarts_with_engine: bool = True
-    running: bool = False
-    exit_code: int = 0
-    started: float = 0.0
-    starts: int = 0
-    row: int = 0
-    """passing looks in a row since it was started, as the gate was told"""
-    best_row: int = 0
-    clean_since: float | None = None
-    """when the row of passes was complete"""
-
-    def forget_looks(self) -> None:
-        self.row, self.clean_since = 0, None
-
-
-@dataclass
-class World:
-    """What survives a killed process: engine, proxy, journal and disk."""
-
-    now: float = 0.0
-    behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
-    """by image id"""
-    containers: dict[str, Container] = field(default_factory=dict)
-    networks: dict[str, Json] = field(default_factory=dict)
-    volumes: set[str] = field(default_factory=set)
-    backends: dict[str, frozenset[str]] = field(default_factory=dict)
-    draining: dict[str, set[str]] = field(default_factory=dict)
-    routes: dict[str, tuple[Route, ...]] = field(default_factory=dict)
-    disk: dict[str, bytes] = field(default_factory=dict)
-    rollouts: list[dict] = field(default_factory=list)
-    absent_images: set[str] = field(default_factory=set)
-    disk_full: bool = False
-    hurt: set[str] = field(default_factory=set)
-    """services that the world itself hit, for which no promise of service holds until they are whole again"""
-    serving: list[Container] = field(default_factory=list)
-    """the replicas of the last release, whatever anybody believes"""
-    away: set[str] = field(default_factory=set)
-    """old replicas that were stopped before the commit because they are replaced in steps"""
-    released: Stack | None = None
-    ran: set[tuple[str, str, str]] = field(default_factory=set)
-    """one-shots (service, spec, image) that ended well in it"""
-
-    def alive(self, name: str) -> bool:
-        """Truth, not opinion: the container runs and answers."""
-        c = self.containers.get(name)
-        if c is None or not self.runs(c):
-            return False
-        ready = self.behaviours[c.image].ready_after
-        return ready is not None and self.now - c.started >= ready
-
-    def runs(self, c: Container) -> bool:
-        """Time passes for a container when somebody looks."""
-        behaviour = self.behaviours[c.image]
-        age = self.now - c.started
-        if c.running and behaviour.crash_after is not None and age >= behaviour.crash_after:
-            c.running, c.exit_code = False, 1
-        if c.running and behaviour.ends_after is not None and age >= behaviour.ends_after:
-            c.running, c.exit_code = False, behaviour.exit_code
-        return c.running
+__all__ = [
+    "Behaviour",
+    "Container",
+    "SimulatedClock",
+    "SimulatedEngine",
+    "SimulatedFiles",
+    "SimulatedIngress",
+    "SimulatedJournal",
+    "SimulatedLock",
+    "World",
+]
+FULL = "no space left on device"
 
 
 class SimulatedEngine:
@@ -171,7 +104,9 @@ class SimulatedEngine:
         if there is not None and there.rollout != labels[ROLLOUT]:
             raise PortError(f"the name {name} is taken")
         if self.world.disk_full:
-            raise PortError(f"create {name}: no space left on device")
+            raise PortError(f"create {name}: {FULL}")
+        if labels[IMAGE].removeprefix("sha256:") in self.world.absent_images:
+            raise PortError(f"create {name}: no such image: {body['Image']}")
         self.world.containers[name] = Container(
             name=name,
             service=labels[SERVICE],
@@ -187,14 +122,14 @@ class SimulatedEngine:
         c = self._container(name)
         if self.world.runs(c):
             return
-        c.running, c.started, c.exit_code = True, self.world.now, 0
+        c.running, c.started, c.exit_code, c.stops_at = True, self.world.now, 0, None
         c.starts += 1
         c.forget_looks()
 
     def stop(self, name: str, grace: float) -> None:
         c = self.world.containers.get(name)
         if c is not None and self.world.runs(c):
-            c.running, c.exit_code = False, 143
+            c.end(143)
             c.forget_looks()
 
     def remove(self, name: str) -> None:
@@ -233,20 +168,12 @@ class SimulatedEngine:
             raise PortError(f"{name} has no address in {network}; does it run?")
         return f"ip of {name}"
 
-    def restart_engine(self) -> None:
-        """Without live-restore: everything stops, and what has a restart policy comes back."""
-        for c in self.world.containers.values():
-            if self.world.runs(c):
-                c.running, c.exit_code = False, 137
-                c.forget_looks()
-                if c.restarts_with_engine:
-                    c.running, c.started, c.exit_code = True, self.world.now, 0
-                    c.starts += 1
-
 
 class SimulatedIngress:
     def __init__(self, world: World) -> None:
         self.world = world
+        self.dies = False
+        """whoever drives the proxy is killed between its process and its file"""
 
     def routed(self, stack: str) -> Mapping[str, frozenset[str]]:
         return dict(self.world.backends)
@@ -254,9 +181,29 @@ class SimulatedIngress:
     def routes(self, stack: str) -> Mapping[str, Sequence[Route]]:
         return dict(self.world.routes)
 
+    def _written(self) -> dict[str, Written]:
+        """What the file has to say for a restart to change nothing."""
+        world = self.world
+        return {
+            s: Written(world.routes[s], servers, frozenset(world.draining.get(s, ())))
+            for s, servers in world.backends.items()
+        }
+
+    def _write(self) -> None:
+        if not self.dies:
+            self.world.written = self._written()
+
+    def _may_write(self, what: str, needed: bool) -> None:
+        """Whoever comes first brings the file to what the process does; nothing changes if that is impossible."""
+        if self.world.disk_full and (needed or self.world.written != self._written()):
+            raise PortError(f"{what}: {FULL}")
+        self._write()
+
     def route(self, stack: str, service: str, routes: Sequence[Route], servers: Mapping[str, str]) -> str:
         world = self.world
         before = world.backends.get(service, frozenset())
+        same = (before, world.routes.get(service)) == (frozenset(servers), tuple(routes))
+        self._may_write(f"{service} was not switched", not same)
         fresh = frozenset(servers) - before
         for name in fresh:
             c = world.containers[name]
@@ -265,6 +212,7 @@ class SimulatedIngress:
         world.routes[service] = tuple(routes)
         world.backends[service] = frozenset(servers)
         world.draining[service] = (world.draining.get(service, set()) | before) - frozenset(servers)
+        self._write()
         return "confirmed"
 
     def drain(self, stack: str, service: str, server: str, timeout: float) -> str:
@@ -276,17 +224,40 @@ class SimulatedIngress:
         return "no sessions"
 
     def forget(self, stack: str, service: str, server: str) -> None:
-        self.world.draining.get(service, set()).discard(server)
-        if server in self.world.backends.get(service, frozenset()):
-            self.world.backends[service] -= {server}
+        world = self.world
+        draining, ready = world.draining.get(service, set()), world.backends.get(service, frozenset())
+        self._may_write(f"{server} was not forgotten", server in draining or server in ready)
+        draining.discard(server)
+        if server in ready:
+            world.backends[service] -= {server}
+        self._write()
 
     def unroute(self, stack: str, service: str) -> None:
+        self._may_write(f"{service} kept its route", service in self.world.backends)
         self.world.backends.pop(service, None)
         self.world.routes.pop(service, None)
         self.world.draining.pop(service, None)
+        self._write()
 
     def problems(self, stack: str, routes: Mapping[str, Sequence[Route]]) -> Sequence[str]:
         return []
+
+
+class SimulatedLock:
+    """flock: one holder, and the kernel frees it when that one dies."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def take(self, who: object) -> bool:
+        if self.world.holder not in (None, who):
+            return False
+        self.world.holder = who
+        return True
+
+    def free(self, who: object) -> None:
+        if self.world.holder is who:
+            self.world.holder = None
 
 
 class SimulatedFiles:
@@ -295,7 +266,7 @@ class SimulatedFiles:
 
     def write(self, path: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
         if self.world.disk_full:
-            raise PortError(f"write {path}: no space left on device")
+            raise PortError(f"write {path}: {FULL}")
         self.world.disk[path] = content
 
     def read(self, path: str) -> bytes | None:
@@ -328,17 +299,25 @@ class SimulatedJournal:
     def _row(self, rollout: str) -> dict:
         return next(r for r in self.world.rollouts if r["id"] == rollout)
 
+    def _need_room(self) -> None:
+        if self.world.disk_full:
+            raise PortError(f"the journal cannot be written: {FULL}")
+
     def begin(self, rollout: str, stack: str, kind: str, who: str, at: float, model: Json) -> None:
+        self._need_room()
         self.world.rollouts.append({"id": rollout, "stack": stack, "kind": kind, "model": model})
 
     def milestone(self, rollout: str, kind: str, at: float, details: Json) -> None:
-        if self.world.disk_full:
-            raise PortError("database or disk is full")
-        row = self._row(rollout)
-        row[kind] = details
+        self._need_room()
+        self._row(rollout)[kind] = details
 
     def log(self, rollout: str, at: float, what: str, details: Json) -> None:
-        return
+        self._need_room()
+        if details.get("do") == "Stop":
+            self.world.stops.append(Entry(len(self.world.stops), at, what, {"rollout": rollout, **details}))
+
+    def events(self, rollout: str, since: int = 0) -> list[Entry]:
+        return [e for e in self.world.stops if e.details["rollout"] == rollout]
 
     def unfinished(self, stack: str) -> tuple[Unfinished, Json] | None:
         for row in reversed(self.world.rollouts):

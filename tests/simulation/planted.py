@@ -15,7 +15,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import perform
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import converge, gate, plan, recovery, rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Remove, Stop
 
-from . import host, rollouts
+from . import host, process
 
 Patch = Any
 Plant = Callable[[Patch], None]
@@ -88,13 +88,13 @@ def orphans_stay(patch: Patch) -> None:
 def a_one_shot_runs_at_every_deploy(patch: Patch) -> None:
     """A migration that ended well runs again."""
     wrapped(patch, plan, "_good", lambda real, s, o, image: not s.one_shot and real(s, o, image))
-    patch.setattr(rollouts.SimulatedJournal, "ran", lambda self, stack: frozenset())
+    patch.setattr(host.SimulatedJournal, "ran", lambda self, stack: frozenset())
 
 
 @plant
 def a_cleared_one_shot_is_forgotten(patch: Patch) -> None:
     """A migration runs again because somebody removed its container."""
-    patch.setattr(rollouts.SimulatedJournal, "ran", lambda self, stack: frozenset())
+    patch.setattr(host.SimulatedJournal, "ran", lambda self, stack: frozenset())
 
 
 @plant
@@ -234,7 +234,7 @@ def an_old_one_takes_traffic_unseen(patch: Patch) -> None:
 
 def remembered(patch: Patch, spoiled: Callable[..., Any]) -> None:
     """What the journal says of a killed rollout, as the spoiled recovery takes it."""
-    wrapped(patch, rollouts, "recovery", lambda real, name, s, left, seen: real(name, s, spoiled(left, seen), seen))
+    wrapped(patch, process, "recovery", lambda real, name, s, left, seen: real(name, s, spoiled(left, seen), seen))
 
 
 @plant
@@ -294,4 +294,4 @@ def the_plan_is_not_written_down(patch: Patch) -> None:
 @plant
 def a_teardown_takes_the_volumes(patch: Patch) -> None:
     """The data is gone."""
-    wrapped(patch, rollouts, "teardown", lambda real, *args: real(*args, remove_volumes=True))
+    wrapped(patch, process, "teardown", lambda real, *args: real(*args, remove_volumes=True))

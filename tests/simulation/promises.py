@@ -21,7 +21,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome, Phase, Rollout
 
-from .host import Container, World
+from .world import Container, World
 
 EPSILON = 1e-6
 Hurt = set[str]
@@ -39,9 +39,23 @@ def definition(rollout: Rollout, service: str) -> Service | None:
 
 def stops_first(rollout: Rollout, service: str) -> bool:
     """Whether either version of it may be interrupted."""
-    stacks = [rollout.stack, *([rollout.previous] if rollout.previous else [])]
-    known = [s for stack in stacks for s in stack.services if s.name == service]
-    return any(s.bound or s.order is Order.STOP_FIRST for s in known)
+    before = rollout.previous
+    return service in _interrupted(rollout.stack) or (before is not None and service in _interrupted(before))
+
+
+_KNOWN: dict[int, tuple[Stack, frozenset[str]]] = {}
+"""what was found out of the stacks of late, by identity"""
+
+
+def _interrupted(stack: Stack) -> frozenset[str]:
+    """Services that are replaced stop-first."""
+    known = _KNOWN.get(id(stack))
+    if known is None or known[0] is not stack:
+        if len(_KNOWN) > 100:
+            _KNOWN.clear()
+        names = frozenset(s.name for s in stack.services if s.bound or s.order is Order.STOP_FIRST)
+        known = _KNOWN[id(stack)] = (stack, names)
+    return known[1]
 
 
 def steps(rollout: Rollout, service: str) -> int:
@@ -220,16 +234,9 @@ def remember(world: World, rollout: Rollout, command: Command) -> None:
 
 def always(world: World, rollout: Rollout, hurt: Hurt) -> None:
     """At every moment, whatever happened."""
-    there = {id(c) for c in world.containers.values()}
-    for container in world.serving:
-        if container.service in hurt or rollout.outcome is Outcome.REMOVED:
-            continue
-        if id(container) not in there:
-            raise Broken(f"{container.name} of the release that serves is gone")
-        one_shot = any(container.service == name for name, _spec, _image in world.ran)
-        may_stop = stops_first(rollout, container.service) or container.name in world.away
-        if not one_shot and not may_stop and not world.runs(container):
-            raise Broken(f"{container.name} of the release that serves does not run")
+    removed = rollout.outcome is Outcome.REMOVED
+    if not removed:
+        _what_is_released_is_there(world, rollout, hurt)
     for service, servers in world.backends.items():
         if service in hurt or stops_first(rollout, service):
             continue
@@ -242,13 +249,27 @@ def always(world: World, rollout: Rollout, hurt: Hurt) -> None:
             crashed = [n for n in servers if world.behaviours[world.containers[n].image].crash_after is not None]
             if not crashed:
                 raise Broken(f"{service}: nothing that serves is running")
-    if world.released is not None and rollout.outcome is not Outcome.REMOVED:
-        wanted = {s.name for s in rollout.stack.services if s.routes}
+    if world.released is not None and not removed:
         for known in world.released.services:
-            if known.routes and known.name in wanted - hurt and known.name not in world.backends:
+            lost = known.routes and known.name not in world.backends and known.name not in hurt
+            if lost and any(s.name == known.name and s.routes for s in rollout.stack.services):
                 raise Broken(f"{known.name} has lost its route")
     if "shop_kept" not in world.volumes and world.released is not None:
         raise Broken("a volume was removed")
+
+
+def _what_is_released_is_there(world: World, rollout: Rollout, hurt: Hurt) -> None:
+    there = {id(c) for c in world.containers.values()}
+    one_shots = {name for name, _spec, _image in world.ran}
+    for container in world.serving:
+        service = container.service
+        if service in hurt:
+            continue
+        if id(container) not in there:
+            raise Broken(f"{container.name} of the release that serves is gone")
+        may_stop = service in one_shots or stops_first(rollout, service) or container.name in world.away
+        if not may_stop and not world.runs(container):
+            raise Broken(f"{container.name} of the release that serves does not run")
 
 
 # -- at the end of a run that ended by itself, without faults --------------------------------

@@ -7,42 +7,40 @@ More: `python -m tests.simulation.rollouts --seeds 100000`; the story of one: `-
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
+from .faults import Kind
+from .lives import simulate
 from .planted import PLANTS, Plant
 from .promises import Broken
-from .rollouts import Story, broken_seeds, simulate, slices
+from .rollouts import many, story
+from .sweep import sweep
 
 SEEDS = int(os.environ.get("QUAYLOCK_SEEDS", "2000"))
 ENOUGH = 800
 """seeds within which a planted mistake has to be found"""
 SHOWN = 40
-
-
-def story(seed: int) -> list[str]:
-    told = Story()
-    try:
-        simulate(seed, told)
-    except Broken as error:
-        told.lines.append(f"BROKEN: {error}")
-    return told.lines
+SWEPT = (5, 6)
+"""a bad release and a good one; `--sweeps N` takes N of them"""
 
 
 def test_no_seed_breaks_a_promise() -> None:
-    events, broken = 0, []
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
-        for more, found in pool.map(broken_seeds, *zip(*slices(SEEDS, 100), strict=True)):
-            events, broken = events + more, broken + found
-    if broken:
-        shortest = min((story(seed) for seed, _promise in broken[:10]), key=len)
-        each = "\n".join(f"seed {seed}: {why}" for seed, why in broken)
+    tally = many(SEEDS, 50, simulate, 2)
+    if tally.broken:
+        shortest = min((story(seed) for seed, _promise in tally.broken[:10]), key=len)
+        each = "\n".join(f"seed {seed}: {why}" for seed, why in tally.broken)
         tail = "\n".join(shortest[-SHOWN:])
-        pytest.fail(f"{len(broken)} of {SEEDS} seeds broke a promise\n{each}\n\nthe shortest of them ends so:\n{tail}")
-    assert events > 100 * SEEDS, "rollouts happened at all"
+        pytest.fail(
+            f"{len(tally.broken)} of {SEEDS} seeds broke a promise\n{each}\n\nthe shortest of them ends so:\n{tail}"
+        )
+    assert tally.events > 100 * SEEDS, "rollouts happened at all"
+
+
+@pytest.mark.parametrize("seed", SWEPT)
+def test_every_fault_at_every_event_of_a_rollout(seed: int) -> None:
+    sweep(seed)
 
 
 @pytest.mark.parametrize("seed", [0, 76, 832])
@@ -52,10 +50,10 @@ def test_a_seed_tells_the_same_story_again(seed: int) -> None:
 
 def test_the_stories_have_everything_in_them() -> None:
     """A fault or an outcome that never happens proves nothing."""
-    text = "\n".join(line for seed in range(120) for line in story(seed))
-    wanted = ["KILLED", "ENGINE RESTARTS", "DISK FULL", "SOMEBODY REMOVES", "ERROR", "ONE-SHOTS ARE CLEARED"]
+    text = "\n".join(line for seed in range(150) for line in story(seed))
+    wanted = [*(kind.value for kind in Kind), "ERROR", "ONE-SHOTS ARE CLEARED", "-rival is refused", "deploy r2-rival"]
     wanted += ["(finish)", "(undo)", *(f"Outcome.{o}" for o in ("DEPLOYED", "ROLLED_BACK", "UNCHANGED", "RECOVERED"))]
-    wanted += ["Outcome.INCOMPLETE", "Outcome.REMOVED", "Rename(", "Drain(", "Unroute(", "old=True"]
+    wanted += ["Outcome.INCOMPLETE", "Outcome.REMOVED", "Rename(", "Drain(", "Unroute(", "old=True", "no space left"]
     assert [word for word in wanted if word not in text] == []
 
 

@@ -83,9 +83,9 @@ def plan(stack: Stack, seen: Observation, images: Mapping[str, Image], ran: froz
     changes = _with_restarts(stack, changes)
     wanted = {s.name for s in stack.services}
     orphans = tuple(
-        Change(name, Action.REMOVE, ("is not in the Compose file any more",), old=tuple(olds))
-        for name, olds in sorted(groups.items())
-        if name not in wanted
+        # the proxy may know one of whose containers none is left
+        Change(name, Action.REMOVE, ("is not in the Compose file any more",), old=tuple(groups.get(name, ())))
+        for name in sorted({*groups, *seen.routed} - wanted)
     )
     return Plan(
         changes=(*changes.values(), *orphans),

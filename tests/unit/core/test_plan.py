@@ -131,6 +131,13 @@ def test_orphans_leave_last() -> None:
     assert result.changed
 
 
+def test_what_only_the_proxy_still_knows_loses_its_route() -> None:
+    made = stack(WEB)
+    there = replace(seen(observed("web-1")), routed={"zebra": frozenset({"shop-zebra-1"})})
+    [change] = plan(made, there, images(made)).work
+    assert (change.service, change.action, change.old) == ("zebra", Action.REMOVE, ())
+
+
 def test_networks_and_volumes_that_are_missing_are_made() -> None:
     networks = (NETWORK, Network("back", "shop_back"), Network("out", "outside", external=True))
     volumes = (VOLUME, Volume("more", "shop_more"), Volume("theirs", "theirs", external=True))
