@@ -24,6 +24,8 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout impor
 from .world import Container, World
 
 EPSILON = 1e-6
+ON_THE_WAY = (Phase.ROLLING, Phase.TURNING)
+"""what was asked for before a failure still happens after it"""
 Hurt = set[str]
 
 
@@ -153,7 +155,7 @@ def _what_serves_stays(world: World, rollout: Rollout, command: Command, contain
     name = container.name
     if isinstance(command, Remove):
         raise Broken(f"{name} of the release that serves was to be removed")
-    if isinstance(command, Stop) and steps(rollout, container.service) and rollout.phase is Phase.ROLLING:
+    if isinstance(command, Stop) and steps(rollout, container.service) and rollout.phase in ON_THE_WAY:
         _enough_serve(world, rollout, container)
     elif isinstance(command, Stop) and not stops_first(rollout, container.service) and world.runs(container):
         raise Broken(f"{name} of the release that serves was to be stopped, and can run beside a new one")
@@ -164,7 +166,7 @@ def _what_serves_stays(world: World, rollout: Rollout, command: Command, contain
 def _others_serve(world: World, rollout: Rollout, service: str) -> bool:
     """Whether somebody else can take the traffic of the old replicas that leave in this step."""
     track = rollout.tracks.get(service)
-    if rollout.phase is not Phase.ROLLING or track is None or track.turn == len(track.batches):
+    if rollout.phase not in ON_THE_WAY or track is None or track.turn == len(track.batches):
         return False
     return bool(world.backends.get(service, frozenset()) - set(track.batches[track.turn].leave))
 
@@ -223,7 +225,7 @@ def _a_release_is_whole(world: World, rollout: Rollout, hurt: Hurt) -> None:
 
 def remember(world: World, rollout: Rollout, command: Command) -> None:
     """At the commit, what serves from now on; the release's own words are not asked."""
-    if isinstance(command, Stop) and rollout.phase is Phase.ROLLING and steps(rollout, command.service):
+    if isinstance(command, Stop) and rollout.phase in ON_THE_WAY and steps(rollout, command.service):
         world.away.add(command.name)
     if isinstance(command, Record) and command.kind == "committed":
         names = {name for change in rollout.plan.changes for name in change.members}
