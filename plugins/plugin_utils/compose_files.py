@@ -49,8 +49,9 @@ def load(
     reading.dot_env()
     definition: dict[str, Any] = {}
     for index, path in enumerate(paths):
-        for layer in reading.layers(path, f"definition {index + 1}" if len(paths) > 1 else "definition"):
-            definition = compose_merge.unique(reading.merged(definition, layer))
+        label = path if isinstance(path, str) else f"definition {index + 1}" if len(paths) > 1 else "definition"
+        for layer in reading.layers(path, label):
+            definition = compose_merge.unique(reading.merged(definition, layer, label))
     if not paths:
         reading.refuse("", "no Compose file was given", "name at least one")
     services = definition.get("services")
@@ -77,6 +78,10 @@ class _Reading:
     findings: list[tuple[str | None, Finding]] = field(default_factory=list)
     """with the service that each belongs to"""
     files: list[str] = field(default_factory=list)
+    trail: tuple[str, ...] = ()
+    """the files that include the one which is read"""
+    imported: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """services that a file includes, by the file's label"""
 
     def refuse(self, path: str, problem: str, fix: str = "", owner: str | None = None) -> None:
         self.findings.append((owner, Finding(path, problem, fix)))
@@ -86,7 +91,7 @@ class _Reading:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as wrong:
             said = wrong.strerror if isinstance(wrong, OSError) else str(wrong)
-            self.refuse(asked, f"{path} cannot be read: {said}", "", owner)
+            self.refuse(asked, f"{path} cannot be read: {said}", "write it there, or name another file", owner)
             return None
         self.files.append(str(path))
         return text
@@ -99,19 +104,16 @@ class _Reading:
 
     # -- files ---------------------------------------------------------------
 
-    def layers(self, source: str | Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-        """The documents of one file with variables put in and `extends` resolved."""
-        raw = [source] if isinstance(source, Mapping) else self.parsed(Path(source))
-        label = name if isinstance(source, Mapping) else source
+    def layers(self, source: str | Mapping[str, Any], label: str, asked: str = "") -> list[dict[str, Any]]:
+        """The documents of one file with variables put in, `include` and `extends` resolved. `asked` names the file."""
+        raw = [source] if isinstance(source, Mapping) else self.parsed(Path(source), asked or label)
         result = []
         for document in raw:
             if not isinstance(document, Mapping):
                 self.refuse(label, f"must be a mapping, not {kind(document)}", "start with services:")
                 continue
-            if "include" in document:
-                self.refuse(
-                    f"{label}: include", "is not supported", "name all files of the stack; they merge in that order"
-                )
+            below = self.included(document.get("include"), label)
+            self.imported[label] = below.get("services") or {}
             services = document.get("services")
             layer = {
                 key: self.put_in(entry, f"{label}: {key}")
@@ -119,18 +121,80 @@ class _Reading:
                 if key not in ("services", "include")
             }
             if isinstance(services, Mapping):
-                here = Path(source).parent if isinstance(source, str) else self.folder
+                # wherever the file lies: its paths start from the stack's folder, as in Compose
                 layer["services"] = {
-                    service: self.extended(services, service, (label,), here, str(service), document)
+                    service: self.extended(services, service, (label,), self.folder, str(service), document)
                     for service in services
                 }
             elif services is not None:
                 layer["services"] = services
-            result.append(layer)
+            result.append(self.merged(below, layer, label) if below else layer)
         return result
 
-    def parsed(self, path: Path, owner: str | None = None) -> list[Any]:
-        text = self.text(path, str(path), owner)
+    def included(self, wanted: Any, label: str) -> dict[str, Any]:
+        """The model of all files that `include` names, as seen from the stack's folder. A file's own words win."""
+        model: dict[str, Any] = {}
+        if wanted is not None and not isinstance(wanted, list):
+            self.refuse(f"{label}: include", f"must be a list, not {kind(wanted)}", "write - other/compose.yaml")
+            wanted = []
+        for index, raw in enumerate(wanted or ()):
+            at = f"{label}: include[{index}]"
+            entry = self.put_in(raw, at)
+            entry = {"path": entry} if isinstance(entry, (str, list)) else entry
+            paths = _texts(entry.get("path")) if isinstance(entry, Mapping) else None
+            if not paths:
+                self.refuse(at, "must name a file", "write path: other/compose.yaml")
+                continue
+            for key in entry:
+                if key not in ("path", "project_directory", "env_file"):
+                    self.refuse(f"{at}.{key}", "is not a known key", "known here: env_file, path, project_directory")
+            files = [str(self.folder / path) for path in paths]
+            if files[0] in self.trail or files[0] == label:
+                ring = " -> ".join(Path(file).name for file in (*self.trail, label, files[0]))
+                self.refuse(at, f"files include each other: {ring}", "break the circle")
+                continue
+            folder = entry.get("project_directory")
+            folder = self.folder / str(folder) if folder else Path(files[0]).parent
+            below = _Reading(folder, dict(self.variables), self.findings, self.files, (*self.trail, label))
+            below.surroundings(_texts(entry.get("env_file")), at, self.folder)
+            found: dict[str, Any] = {}
+            for file in files:
+                for layer in below.layers(file, file, at):
+                    found = compose_merge.unique(below.merged(found, layer, file))
+            model = self.merged(self.seen_from_here(found, folder), model, at)
+        return model
+
+    def surroundings(self, wanted: list[str] | None, at: str, folder: Path) -> None:
+        """Variables that only the included files know: those of their env_file, or of the .env beside them."""
+        if not wanted:
+            self.dot_env()
+            return
+        for name in wanted:
+            text = None if name == "/dev/null" else self.text(folder / name, f"{at}.env_file")
+            if text is not None:
+                found = env_files.pairs(text, self.variables, _Said(self, f"{at}.env_file ({name})", None))
+                self.variables = {**found, **{key: value for key, value in self.variables.items() if value is not None}}
+
+    def seen_from_here(self, model: dict[str, Any], folder: Path) -> dict[str, Any]:
+        result = {key: value for key, value in model.items() if key not in ("name", "version", "include")}
+        services = model.get("services")
+        if isinstance(services, Mapping):
+            result["services"] = {
+                name: self.rebased(dict(service), folder) if isinstance(service, Mapping) else service
+                for name, service in services.items()
+            }
+        for section in ("secrets", "configs"):
+            if isinstance(model.get(section), Mapping):
+                result[section] = {
+                    key: {**entry, "file": self._from(folder, entry["file"])}
+                    if isinstance(entry, Mapping) and isinstance(entry.get("file"), str)
+                    else entry
+                    for key, entry in model[section].items()
+                }
+        return result
+
+    def parsed(self, path: Path, asked: str, owner: str | None = None) -> list[Any]:
+        text = self.text(path, asked, owner)
         if text is None:
             return []
         try:
@@ -157,12 +221,17 @@ class _Reading:
             return Override(self.put_in(value.value, path, owner, depth + 1))
         return value
 
-    def merged(self, base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
-        result: dict[str, Any] = compose_merge.merged(base, layer, (), self._clash)
+    def merged(self, base: dict[str, Any], layer: dict[str, Any], label: str) -> dict[str, Any]:
+        """The layer of the file `label` over what was there."""
+        result: dict[str, Any] = compose_merge.merged(base, layer, (), self._clash(label))
         return result
 
-    def _clash(self, path: tuple[str, ...], problem: str, fix: str) -> None:
-        self.refuse(".".join(path), problem, fix, path[1] if path[:1] == ("services",) and len(path) > 1 else None)
+    def _clash(self, label: str) -> compose_merge.Refuse:
+        def refuse(path: tuple[str, ...], problem: str, fix: str) -> None:
+            owner = path[1] if path[:1] == ("services",) and len(path) > 1 else None
+            self.refuse(f"{label}: {'.'.join(path)}", problem, fix, owner)
+
+        return refuse
 
     # -- extends -------------------------------------------------------------
 
@@ -200,11 +269,14 @@ class _Reading:
             self.refuse(where, f"services extend each other: {chain}", "break the circle", owner)
             return service
         if file:
-            found = self.parsed(here / str(file), owner)
+            found = self.parsed(here / str(file), f"{where}.file", owner)
             document = found[0] if found and isinstance(found[0], Mapping) else {}
             known = document.get("services")
             services = known if isinstance(known, Mapping) else {}
             here = (here / str(file)).parent
+        imported = {} if file else self.imported.get(label, {})
+        if target in imported and target not in services:
+            return compose_merge.merged(imported[target], service, ("services", owner), self._clash(label))
         if target not in services:
             if not file or document:
                 self.refuse(
@@ -217,7 +289,7 @@ class _Reading:
         base = self.extended(services, target, (step, *ring), here, owner, document)
         if not isinstance(base, Mapping):
             return service
-        return compose_merge.merged(compose_merge.settled(base), service, ("services", owner), self._clash)
+        return compose_merge.merged(compose_merge.settled(base), service, ("services", owner), self._clash(label))
 
     def rebased(self, service: dict[str, Any], here: Path) -> dict[str, Any]:
         """Relative paths of a file elsewhere, as seen from the stack's folder."""
@@ -268,7 +340,7 @@ class _Reading:
             if key in service:
                 found = self._pairs(service.pop(key), f"services.{name}.{key}", name)
                 service[target] = compose_merge.merged(
-                    found, service.get(target), ("services", name, target), self._clash
+                    found, service.get(target), ("services", name, target), self._clash(key)
                 )
         if "environment" in service:
             service["environment"] = self._inherited(service["environment"])
@@ -359,10 +431,16 @@ class _Said:
 
     reading: _Reading
     path: str
-    owner: str
+    owner: str | None
 
     def __call__(self, problem: str, fix: str) -> None:
         self.reading.refuse(self.path, problem, fix, self.owner)
+
+
+def _texts(value: Any) -> list[str] | None:
+    """A text, or a list of texts; None where it is something else."""
+    value = [value] if isinstance(value, str) else value
+    return value if isinstance(value, list) and all(isinstance(entry, str) for entry in value) else None
 
 
 def _is_active(service: Any, profiles: Collection[str]) -> bool:

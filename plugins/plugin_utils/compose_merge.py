@@ -83,7 +83,11 @@ def unique(definition: Mapping[str, Any]) -> dict[str, Any]:
 def _plainly(base: Any, over: Any, path: Path, refuse: Refuse) -> Any:
     if isinstance(base, Mapping):
         if not isinstance(over, Mapping):
-            refuse(path, "is a mapping in an earlier file and cannot be merged with something else", "write !override")
+            refuse(
+                path,
+                "is a mapping in an earlier file and cannot be merged with something else",
+                "write it alike, or !override to replace it",
+            )
             return base
         result = dict(base)
         for key, entry in over.items():
@@ -96,7 +100,11 @@ def _plainly(base: Any, over: Any, path: Path, refuse: Refuse) -> Any:
         return result
     if isinstance(base, list):
         if not isinstance(over, list):
-            refuse(path, "is a list in an earlier file and cannot be merged with something else", "write !override")
+            refuse(
+                path,
+                "is a list in an earlier file and cannot be merged with something else",
+                "write it alike, or !override to replace it",
+            )
             return base
         return _appended(base, settled(over))
     return settled(over)

@@ -24,6 +24,7 @@ from .stores import inside, subnets
 
 _NETWORK_MODES = ("host", "none", "bridge")
 _OTHERS_NAMESPACE = "it shares with a container that a rollout replaces; put both on one network"
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _ENV_NAME = re.compile(r"[^=\0]+")
 
 
@@ -51,6 +52,9 @@ def container(service: Node, scope: Scope, routed: bool) -> Container:
     mode = _network_mode(service)
     endpoints, static = _endpoints(service, scope, routed, mode)
     name = service.at("container_name").text()
+    if name and not _CONTAINER_NAME.fullmatch(name):
+        fix = "two or more letters, digits, ., - and _"
+        service.at("container_name").refuse(f"{name!r} is not a container's name", fix)
     grace = service.at("stop_grace_period").seconds(10.0)
     host.update(_host(service))
     host["RestartPolicy"] = _restart(service)

@@ -190,7 +190,21 @@ REFUSED = [
     ("services:\n  a: {image: a}\n  a: {image: b}", "compose.yaml: line 3, column 3: the key 'a' is already in line 2"),
     ("", "compose.yaml: is empty"),
     ("- a", "compose.yaml: must be a mapping, not a list"),
-    ("include: [x]\nservices: {a: {image: a}}", "compose.yaml: include: is not supported (name all files"),
+    ("include: x\nservices: {a: {image: a}}", "compose.yaml: include: must be a list, not text (write - other/"),
+    ("include: [x.yaml]\nservices: {a: {image: a}}", "compose.yaml: include[0]: x.yaml cannot be read: No such file"),
+    ("include: [{file: x}]\nservices: {a: {image: a}}", "compose.yaml: include[0]: must name a file"),
+    (
+        "include: [{path: '.env', pth: x}]\nservices: {a: {image: a}}",
+        "compose.yaml: include[0].pth: is not a known key",
+    ),
+    (
+        "include: [compose.yaml]\nservices: {a: {image: a}}",
+        "compose.yaml: include[0]: files include each other: compose.yaml -> compose.yaml (break the circle)",
+    ),
+    (
+        "include: [{path: none.yaml, env_file: none.env}]\nservices: {a: {image: a}}",
+        "compose.yaml: include[0].env_file: none.env cannot be read: No such file",
+    ),
     (
         "services: {a: {extends: b}}",
         "compose.yaml: services.a.extends: there is no service 'b' in compose.yaml (there are: a)",
@@ -235,7 +249,11 @@ def test_files_that_do_not_merge_are_refused(write: Any) -> None:
         b_yaml="services: {a: {deploy: x, ports: {a: b}}}",
     )
     said = refused(folder, "compose.yaml", "b.yaml")
-    assert [line.split(":")[0] for line in said] == ["services.a.deploy", "services.a.ports"]
+    assert said == [
+        f"b.yaml: services.a.{key}: is {what} in an earlier file and cannot be merged with something else "
+        "(write it alike, or !override to replace it)"
+        for key, what in (("deploy", "a mapping"), ("ports", "a list"))
+    ]
 
 
 def test_extends_takes_paths_of_the_other_folder_along(write: Any) -> None:
