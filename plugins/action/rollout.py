@@ -81,6 +81,7 @@ class ActionModule(ActionBase):
             folder,
             secrets=args.get("secrets") or {},
             configs=args.get("configs") or {},
+            name=str(args.get("name") or ""),
         )
         args["definition"] = loaded.definition
         for kind, contents in (("secrets", loaded.secrets), ("configs", loaded.configs)):

@@ -37,15 +37,18 @@ def load(
     folder: str = "",
     secrets: Collection[str] = (),
     configs: Collection[str] = (),
+    name: str = "",
 ) -> Loaded:
     """Read, interpolate and merge the files; a mapping counts as a file that was parsed already.
 
     Relative paths start from `folder`, which is the first file's unless given; its `.env` adds variables that are not
     in `variables`. What is missing in a service whose profiles are off is not asked for, nor are the contents of the
-    `secrets` and `configs` that somebody else hands over. Raises Invalid with all findings.
+    `secrets` and `configs` that somebody else hands over. `name` is the stack's, which files may ask for as
+    COMPOSE_PROJECT_NAME. Raises Invalid with all findings.
     """
     first = next((path for path in paths if isinstance(path, str)), "")
-    reading = _Reading(Path(folder or Path(first).parent), dict(variables))
+    known = {"COMPOSE_PROJECT_NAME": name, **variables} if name else dict(variables)
+    reading = _Reading(Path(folder or Path(first).parent), known)
     reading.dot_env()
     definition: dict[str, Any] = {}
     for index, path in enumerate(paths):
@@ -120,6 +123,7 @@ class _Reading:
                 for key, entry in document.items()
                 if key not in ("services", "include")
             }
+            below_services = below.pop("services", None) or {}
             if isinstance(services, Mapping):
                 # wherever the file lies: its paths start from the stack's folder, as in Compose
                 layer["services"] = {
@@ -128,6 +132,8 @@ class _Reading:
                 }
             elif services is not None:
                 layer["services"] = services
+            if below_services and isinstance(layer.get("services", {}), Mapping):
+                layer["services"] = {**below_services, **layer.get("services", {})}
             result.append(self.merged(below, layer, label) if below else layer)
         return result
 
@@ -250,6 +256,8 @@ class _Reading:
         if not isinstance(service, Mapping):
             return service
         service = self.rebased(dict(service), here)
+        if name in self.imported.get(label, {}):
+            service = compose_merge.merged(self.imported[label][name], service, ("services", owner), self._clash(label))
         asked = service.pop("extends", None)
         if asked is None:
             return service

@@ -29,9 +29,9 @@ def merged(base: Any, over: Any, path: Path, refuse: Refuse) -> Any:
     """`over` wins. Markers of !reset and !override are obeyed; `base` has none."""
     if isinstance(over, Override):
         return settled(over.value)
-    if over is None:
-        return base
     rule = _rule(path)
+    if over is None and rule not in _REPLACED:
+        return base
     if rule in _REPLACED or base is None:
         return settled(over)
     if rule in _KEYED:

@@ -70,7 +70,7 @@ def test_differences_are_of_cases_that_there_are() -> None:
     assert all(entry["key"] and entry["why"] for entry in differences())
 
 
-@pytest.mark.parametrize("case", cases(), ids=str)
+@pytest.mark.parametrize("case", [case for case in cases() if case.whole], ids=str)
 def test_compose_understands_the_files_as_we_do(compose: str, case: Case) -> None:
     [said] = documents(asked(compose, case.folder, *case.words, "config"))
     from_files = stack_of(case.loaded().definition, case.folder, case.profiles)
@@ -88,11 +88,15 @@ def test_compose_understands_the_files_as_we_do(compose: str, case: Case) -> Non
     assert {f.key: f for f in from_files.files} == {f.key: f for f in from_theirs.files}
 
 
-@pytest.mark.parametrize("case", cases(), ids=str)
+@pytest.mark.parametrize("case", [case for case in cases() if case.whole], ids=str)
 def test_compose_accepts_what_lands_on_the_host(compose: str, tmp_path: Path, case: Case) -> None:
     stack = stack_of(case.loaded().definition, case.folder, case.profiles)
     (tmp_path / "compose.yaml").write_text(json.dumps(stack.rendered))
     [again] = documents(asked(compose, tmp_path, "-f", "compose.yaml", "config"))
+    # the proxy's network is added by the rollout, and not a stack's to name
+    again["networks"].pop("quaylock_ingress", None)
+    for service in again["services"].values():
+        service.get("networks", {}).pop("quaylock_ingress", None)
     once_more = stack_of(load([again], VARIABLES, folder=str(case.folder)).definition, case.folder)
     assert {s.name: (s.spec, s.gate, s.routes) for s in once_more.services} == {
         s.name: (s.spec, s.gate, s.routes) for s in stack.services

@@ -35,9 +35,17 @@ def plain(value: object) -> str:
     """A scalar as Compose turns it into text."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return _written(value)
     return str(value)
+
+
+def _written(number: float) -> str:
+    """As Go prints it: 0.5, 100000, 1e+06."""
+    digits = re.sub(r"e.*|[-.]", "", repr(number)).strip("0") or "0"
+    scientific = f"{number:.{len(digits) - 1}e}"
+    power = int(scientific.partition("e")[2])
+    return scientific if not -4 <= power < 6 else f"{number:.{max(len(digits) - 1 - power, 0)}f}"
 
 
 class Node:

@@ -144,7 +144,7 @@ def _request(node: Node, capabilities: list[str]) -> dict[str, Any]:
     if ids:
         request["DeviceIDs"] = ids
     else:
-        request["Count"] = -1 if count.value in (None, "all") else count.integer(1, 1)
+        request["Count"] = -1 if count.value in (None, "all", -1) else count.integer(1, 1)
     if node.has("driver"):
         request["Driver"] = node.at("driver").text()
     options = node.at("options").table()
