@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Route
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import Ingress, PortError
-from ansible_collections.quaylock.stacks.tests.integration import test_haproxy as real
+from ansible_collections.quaylock.stacks.tests.integration import proxies as real
 from ansible_collections.quaylock.stacks.tests.simulation.host import (
     Behaviour,
     Container,
@@ -21,7 +21,8 @@ from ansible_collections.quaylock.stacks.tests.simulation.host import (
 WEB = Route("http", 8000, host="shop.example.org", path="/", check="/version")
 OTHER = replace(WEB, host="new.example.org")
 
-network, image, proxy, replicas = real.network, real.image, real.proxy, real.replicas
+network, image, replicas = real.network, real.image, real.replicas
+proxy = real.proxy_of(*real.CONTAINED)
 
 
 @dataclass
@@ -123,9 +124,8 @@ class TestSimulated(Contract):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("proxy", ["container"], indirect=True)
 class TestReal(Contract):
-    """HAProxy, in our image."""
+    """HAProxy and Traefik, in our images."""
 
     @pytest.fixture
     def door(self, proxy: real.Proxy, replicas: real.Replicas) -> Door:

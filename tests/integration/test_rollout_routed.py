@@ -12,13 +12,14 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, status
 from ansible_collections.quaylock.stacks.tests.load import under
 
-from . import test_haproxy as real
+from . import proxies as real
 from .conftest import Harbour, web
 from .test_rollout_killed import killed_at
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["container"], indirect=True)]
 
-network, image, proxy = real.network, real.image, real.proxy
+network, image = real.network, real.image
+proxy = real.proxy_of(*real.CONTAINED)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""HAProxy's languages: its configuration from a routing table, its command line, and what it answers.
+"""HAProxy's configuration from a routing table.
 
 The configuration carries the routing table in environment variables (`setenv`), which the running process repeats on
 `show env`: so the proxy itself can be asked what it was configured with, and a lost file can be written again.
@@ -8,26 +8,26 @@ The configuration carries the routing table in environment variables (`setenv`),
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from .routing import (
+    SERVED_BY,
+    SERVER_HEADER,
+    TOKEN_HEADER,
     Backend,
     Entrypoint,
-    Member,
     Pool,
     Rule,
     Settings,
     State,
     Table,
     TableError,
+    at,
     backend_json,
     inside,
-    owner_of,
     read_backend,
     read_settings,
     rules,
@@ -42,9 +42,6 @@ SETTINGS = "QUAYLOCK_SETTINGS"
 BACKEND = "QUAYLOCK_BACKEND_"
 
 NOWHERE = "quaylock_nowhere"
-TOKEN_HEADER = "x-quaylock-token"  # noqa: S105 - a header's name
-SERVER_HEADER = "x-quaylock-server"
-SERVED_BY = "x-quaylock-served-by"
 CONFIRMING = "{ var(txn.quaylock) -m found }"
 
 TIMEOUTS: Mapping[str, float] = {
@@ -62,9 +59,6 @@ CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
-
-
-# the configuration ---------------------------------------------------------------------------------------------------
 
 
 def render(table: Table) -> str:
@@ -279,15 +273,11 @@ def _pool(settings: Settings, backend: Backend, pool: Pool) -> list[str]:
         after = {**TIMEOUTS, **settings.timeouts}
         lines += [f"    timeout server {round(after['tunnel'] * 1000)}ms", "    option srvtcpka"]
     return lines + [
-        f"    server {m.name} {_at(m.address, pool.port)} {CHECKED[pool.mode]}"
+        f"    server {m.name} {at(m.address, pool.port)} {CHECKED[pool.mode]}"
         + (" weight 0" if m.state is State.DRAIN else "")
         for m in backend.members
         if m.state is not State.MAINT
     ]
-
-
-def _at(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def carried(lines: Iterable[str]) -> Table:
@@ -307,222 +297,3 @@ def carried(lines: Iterable[str]) -> Table:
         return Table(read_settings(settings), backends)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise TableError(f"no routing table in it ({type(error).__name__}: {error})") from error
-
-
-def variable(answer: str, name: str) -> str:
-    """The value in the answer to `show env NAME`, "" where it is not set."""
-    return next((line.partition("=")[2] for line in answer.splitlines() if line.startswith(name + "=")), "")
-
-
-# what it answers -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One server of one pool as `show servers state` has it. `up` is the word of its health check."""
-
-    pool: str
-    name: str
-    address: str
-    port: int
-    state: State
-    weight: int
-    up: bool
-
-
-def servers_state(answer: str) -> tuple[Row, ...]:
-    """`show servers state` (format 1); TableError when it is something else."""
-    lines = answer.strip().splitlines()
-    if len(lines) < 2 or lines[0].strip() != "1":
-        raise TableError(f"not a list of servers: {answer.strip()[:120]!r}")
-    names = lines[1].lstrip("# ").split()
-    rows = []
-    for line in lines[2:]:
-        if not line.strip():
-            continue
-        at = dict(zip(names, line.split(), strict=False))
-        try:
-            rows.append(
-                Row(
-                    at["be_name"],
-                    at["srv_name"],
-                    at["srv_addr"],
-                    int(at["srv_port"]),
-                    _state(int(at["srv_admin_state"]), int(at["srv_uweight"])),
-                    int(at["srv_uweight"]),
-                    int(at["srv_op_state"]) in (1, 2),
-                )
-            )
-        except (KeyError, ValueError) as error:
-            raise TableError(f"not a server: {line!r}") from error
-    return tuple(rows)
-
-
-def _state(admin: int, weight: int) -> State:
-    """HAProxy's SRV_ADMF_* bits: 0x01 0x02 0x04 0x20 0x40 are kinds of maintenance, 0x08 0x10 of drain."""
-    if admin & 0x67:
-        return State.MAINT
-    return State.DRAIN if admin & 0x18 or weight == 0 else State.READY
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """One line of `show stat` that speaks about a server."""
-
-    pool: str
-    name: str
-    sessions: int
-    """open now, and waiting"""
-    total: int
-    failed: int
-    """connections that could not be made, and answers that broke"""
-    status: str
-    check: str
-
-
-def stat(answer: str) -> tuple[Count, ...]:
-    """`show stat`: the servers in it; TableError when it is something else."""
-    text = answer.strip()
-    if not text.startswith("# pxname,"):
-        raise TableError(f"not statistics: {text[:120]!r}")
-    counts = []
-    for row in csv.DictReader(text[2:].splitlines()):
-        if row["svname"] in ("FRONTEND", "BACKEND"):
-            continue
-
-        def number(name: str, row: Mapping[str, str] = row) -> int:
-            return int(row.get(name) or 0)
-
-        counts.append(
-            Count(
-                row["pxname"],
-                row["svname"],
-                number("scur") + number("qcur"),
-                number("stot"),
-                number("econ") + number("eresp"),
-                row["status"],
-                " ".join(filter(None, (row.get("check_status"), row.get("last_chk")))),
-            )
-        )
-    return tuple(counts)
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One line of `show sess`. `source` is the client's port."""
-
-    source: int
-    pool: str
-    server: str
-    established: bool
-
-
-_SESSION = re.compile(r" src=\S*:(\d+) .* be=(\S+) srv=(\S+) .* scb=\[(\d+),")
-_ESTABLISHED = 8
-"""of HAProxy's stream connector states; 5 is connecting"""
-
-
-def sessions(answer: str) -> tuple[Session, ...]:
-    """`show sess`."""
-    return tuple(
-        Session(int(found[1]), found[2], found[3] if found[3] != "<none>" else "", int(found[4]) == _ESTABLISHED)
-        for found in map(_SESSION.search, answer.splitlines())
-        if found
-    )
-
-
-def old_workers(answer: str) -> tuple[int, ...]:
-    """Process ids, as the master sees them, of workers that only finish what they have (`show proc`)."""
-    found = []
-    listed = False
-    for line in answer.splitlines():
-        if line.startswith("#"):
-            listed = line.startswith("# old workers")
-        elif listed and line.split()[1:2] == ["worker"]:
-            found.append(int(line.split()[0]))
-    return tuple(found)
-
-
-def version(answer: str) -> tuple[tuple[int, int], str]:
-    """From `show info`: ((3, 0), "3.0.11-1+deb13u1"); ((0, 0), "") where there is none."""
-    text = next((line.partition(":")[2].strip() for line in answer.splitlines() if line.startswith("Version:")), "")
-    numbers = text.split("-")[0].split(".")
-    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
-        return (0, 0), text
-    return (int(numbers[0]), int(numbers[1])), text
-
-
-# what it is told -----------------------------------------------------------------------------------------------------
-
-
-def steps(rows: Sequence[Row], backend: Backend) -> tuple[str, ...]:
-    """Commands that bring the running servers to the members of this backend.
-
-    New servers come first, then who gets traffic, then who gets none, then who goes.
-    """
-    there = {(row.pool, row.name): row for row in rows}
-    made: dict[str, list[str]] = {"add": [], "ready": [], "drain": [], "gone": []}
-    for pool in backend.pools():
-        for member in backend.members:
-            server = f"{pool.name}/{member.name}"
-            row = there.get((pool.name, member.name))
-            if member.state is State.MAINT:
-                continue
-            if row is None:
-                made["add"].append(f"add server {server} {_at(member.address, pool.port)} {CHECKED[pool.mode]}")
-                made["add"].append(f"enable health {server}")
-            elif (row.address, row.port) != (member.address, pool.port):
-                made["add"].append(f"set server {server} addr {member.address} port {pool.port}")
-                # what the checks found out is of the replica that was at the other address
-                made["add"].append(f"set server {server} health up")
-            if row is None or row.state is not member.state:
-                made[member.state.value].append(f"set server {server} state {member.state.value}")
-            if member.state is State.READY and row is not None and row.weight == 0:
-                made["ready"].append(f"set server {server} weight 1")
-    staying = {m.name for m in backend.members if m.state is not State.MAINT}
-    for row in rows:
-        if row.pool.startswith(backend.prefix) and row.name not in staying:
-            if row.state is not State.MAINT:
-                made["gone"].append(f"set server {row.pool}/{row.name} state maint")
-            made["gone"].append(f"del server {row.pool}/{row.name}")
-    return tuple(made["add"] + made["ready"] + made["drain"] + made["gone"])
-
-
-def refused(command: str, answer: str) -> bool:
-    """Whether the answer to one of the commands of `steps` is a no."""
-    text = answer.strip()
-    wanted = {"add": "New server registered", "del": "Server deleted"}.get(command.split()[0])
-    if wanted:
-        return wanted not in text
-    if " addr " in command:
-        return (
-            "IP changed" not in text and "port changed" not in text and "no need to change" not in text and bool(text)
-        )
-    return bool(text)
-
-
-def merged(table: Table, rows: Sequence[Row], complete: bool) -> Table:
-    """The table with the members that the running proxy has.
-
-    `complete` says that the proxy runs this very structure: then members that only the table has are gone. A member
-    is ready if any pool sends it traffic. Servers in maintenance are on their way out.
-    """
-    found: dict[tuple[str, str], dict[str, Member]] = {}
-    for row in rows:
-        owner = owner_of(row.pool)
-        if owner is None:
-            continue
-        members = found.setdefault(owner, {})
-        before = members.get(row.name)
-        state = State.READY if before is not None and before.state is State.READY else row.state
-        if state is State.MAINT and before is not None:
-            state = before.state
-        members[row.name] = Member(row.name, row.address, state)
-    backends = []
-    for backend in table.backends:
-        members = dict(found.get(backend.key, {}))
-        if not complete:
-            for member in backend.members:
-                members.setdefault(member.name, member)
-        backends.append(replace(backend, members=tuple(members[name] for name in sorted(members))))
-    return replace(table, backends=tuple(backends))

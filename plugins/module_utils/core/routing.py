@@ -27,6 +27,11 @@ _CHECK = re.compile(r"/[^\s'\"\\\x00-\x20\x7f#]*")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 
+TOKEN_HEADER = "x-quaylock-token"  # noqa: S105 - a header's name
+SERVER_HEADER = "x-quaylock-server"
+SERVED_BY = "x-quaylock-served-by"
+STAMP_HEADER = "x-quaylock-stamp"
+
 HEALTH_PORT = 8404
 HIGHEST_PRIVILEGED = 1023
 LIFT = 10000
@@ -70,6 +75,16 @@ def inside(published: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Acme:
+    """Certificates by ACME. `server` is its directory; `challenge`: http or tls; `ca` is a file name in conf/."""
+
+    email: str
+    server: str
+    challenge: str = "http"
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the host's operator decided, and what the proxy's place looks like. Times are seconds.
 
@@ -90,12 +105,13 @@ class Settings:
     maxconn: int = 10000
     access_log: str = "errors"
     timeouts: Mapping[str, float] = field(default_factory=dict)
+    acme: Acme | None = None
 
     def entrypoint(self, name: str) -> Entrypoint | None:
         return next((e for e in self.entrypoints if e.name == name), None)
 
     def encrypted(self, entrypoint: Entrypoint) -> bool:
-        return entrypoint.tls == "enforced" or (entrypoint.tls == "if-certs" and bool(self.certificates))
+        return entrypoint.tls == "enforced" or (entrypoint.tls == "if-certs" and bool(self.certificates or self.acme))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +162,11 @@ class Backend:
 
     def ready(self) -> frozenset[str]:
         return frozenset(m.name for m in self.members if m.state is State.READY)
+
+
+def at(address: str, port: int) -> str:
+    """An address and a port as proxies write them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def owner_of(pool: str) -> tuple[str, str] | None:
@@ -253,6 +274,8 @@ def conflicts(table: Table, stack: str, routes: Mapping[str, Sequence[Route]]) -
                 said.append(f"{text}: asked for twice in this stack (also by {asked[place(route)]})")
             asked.setdefault(place(route), service)
             said += [f"{text}: {problem}" for problem in _unfit(route)]
+            if table.settings.acme and not route.host and route.mode == "http" and table.settings.encrypted(entrypoint):
+                said.append(f"{text}: its certificate comes by ACME, which asks for host names; give the route a host")
     wanted_table = table
     for service, wanted in routes.items():
         wanted_table = wanted_table.taking(stack, service, wanted)
@@ -350,6 +373,7 @@ def read_settings(made: Mapping[str, Any]) -> Settings:
             **made,
             "entrypoints": tuple(Entrypoint(**e) for e in made["entrypoints"]),
             "certificates": tuple(made["certificates"]),
+            "acme": Acme(**made["acme"]) if made.get("acme") else None,
         }
     )
 
