@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .adapters import docker_engine
-from .adapters.haproxy import HAProxy
 from .adapters.local import HostFiles, WallClock, host_key, locked, taken
 from .core import compose, report
 from .core.commands import Begun, Done, Fetch
@@ -25,7 +24,7 @@ from .core.rollout import AT_ONCE, Outcome, Rollout, advance, milestone
 from .journal import SqliteJournal
 from .perform import Host, observe, rendered, rendered_path, withdraw
 from .ports import Ingress, PortError
-from .proxy import ProxyContainer
+from .proxy import ProxyContainer, driver_of
 from .runner import run
 
 TO_BE_FETCHED = ""
@@ -40,6 +39,7 @@ class IngressSettings:
     container: str
     network: str
     entrypoints: Mapping[str, int]
+    driver: str = "haproxy"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def open_host(request: Request, stack: Stack | None = None) -> tuple[Host, Sqlit
     journal = SqliteJournal(request.journal_path)
     ingress: Ingress | None = None
     if request.ingress is not None:
-        ingress = HAProxy(request.ingress.folder, ProxyContainer(engine, request.ingress.container))
+        of = request.ingress
+        ingress = driver_of(of.driver, of.folder, ProxyContainer(engine, of.container))
     given = {"secret": request.secrets, "config": request.configs}
     contents = {f.host_path: given[f.kind][f.key] for f in stack.files if not f.external} if stack else {}
     return Host(engine, ingress, HostFiles(), journal, WallClock(), request.folder, network, contents), journal

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy_settings import Wanted, settings_of
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint
-from ansible_collections.quaylock.stacks.plugins.module_utils.proxy import Wanted, settings_of
 
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nx\n"  # gitleaks:allow
 

@@ -294,6 +294,10 @@ class DockerEngine:
             code: int = api.exec_inspect(made["Id"])["ExitCode"]
         return code, _unframed(output).decode(errors="replace").strip()
 
+    def pid(self, name: str) -> int:
+        """Of its first process, as this host sees it; 0 where it does not run."""
+        return int(((self._inspect(name) or {}).get("State") or {}).get("Pid") or 0)
+
     def signal(self, name: str, signal: str) -> None:
         with asking(f"sending {signal} to {name}"):
             self.api.kill(name, signal)

@@ -28,7 +28,7 @@ from ..core.routing import Backend, Settings, State, Table, TableError, owner_of
 from ..ports import PortError
 from .confirmations import Answer, UnconfirmedError, connect
 from .proxy_files import LOOK, put, text_of
-from .switching import REQUESTS, Switching, reason, with_token
+from .switching import REQUESTS, Switching, reason, with_token, without
 
 TCP = 3.0
 """seconds until a TCP connection through the proxy has to be established"""
@@ -96,7 +96,7 @@ class HAProxy(Switching):
     def plan(self, settings: Settings) -> tuple[str, str]:
         """haproxy.cfg as it is and as it would be with these settings; what stacks routed stays. Changes nothing."""
         table = self._with(settings)
-        return text_of(self._config_path), language.render(table)
+        return without(table, text_of(self._config_path)), without(table, language.render(table))
 
     def configure(self, settings: Settings) -> bool:
         """Make it so; a running proxy is reloaded if it has to be. Returns whether anything changed."""

@@ -256,5 +256,10 @@ def with_token(settings: Settings, before: Table | None) -> Settings:
     return replace(settings, token=known or secrets.token_hex(16))
 
 
+def without(table: Table, text: str) -> str:
+    """The text without the secret, for people."""
+    return text.replace(table.settings.token, "(secret)") if table.settings.token else text
+
+
 def reason(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -30,7 +30,7 @@ from ..core.routing import TOKEN_HEADER, Backend, Settings, Table, TableError, r
 from ..ports import PortError
 from .confirmations import Answer, UnconfirmedError, ask, connect, expect
 from .proxy_files import LOOK, put, text_of
-from .switching import REQUESTS, Switching, reason, with_token
+from .switching import REQUESTS, Switching, reason, with_token, without
 
 TCP = 3.0
 """seconds until TCP connections through the proxy have to be established"""
@@ -96,7 +96,7 @@ class Traefik(Switching):
         """Both files as they are and as they would be with these settings; what stacks routed stays."""
         table = self._with(settings)
         before = text_of(self._static_path) + text_of(self._config_path)
-        return before, language.static(table.settings) + language.render(table)
+        return without(table, before), without(table, language.static(table.settings) + language.render(table))
 
     def configure(self, settings: Settings) -> bool:
         """Make it so; what only a restart takes is left to who runs the container. Returns whether anything changed."""

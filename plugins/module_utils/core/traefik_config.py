@@ -80,7 +80,7 @@ def static(settings: Settings) -> str:
             entrypoints[_plain(door)] = _entrypoint(settings, inside(door.redirect), after)
     made: dict[str, Any] = {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
-        "log": {"level": "WARN"},
+        "log": {"level": "WARN", "noColor": True},
         "api": {"insecure": False, "dashboard": False},
         "ping": {"entryPoint": ADMIN},
         "entryPoints": entrypoints,
