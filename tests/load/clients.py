@@ -157,6 +157,7 @@ class Load:
     keepalive and post (one connection each; posts compare the echo), fresh (a connection per request), slow (waits
     for a slow answer), stream (reads a long answer line by line and misses none), idle (one connection, long pauses:
     whom a reload could hit), ws (a WebSocket whose messages come back; see websocket.py for when one is lost).
+    Bodies of posts have up to `largest` bytes.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class Load:
         pause: float = 0.002,
         answer: float = ANSWER,
         tls: bool = False,
+        largest: int = 20000,
     ) -> None:
         address, _sign, port = target.rpartition(":")
         known = ipaddress.ip_address(address.strip("[]"))
@@ -193,6 +195,7 @@ class Load:
         self._most = requests
         self._pause = pause
         self._answer = answer
+        self._largest = largest
         self._tls = ssl._create_unverified_context() if tls else None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -310,7 +313,7 @@ class Load:
         return Connection(*await asyncio.open_connection(self._address, self._port, ssl=self._tls))
 
     async def _request(self, kind: str, connection: Connection) -> None:
-        body = os.urandom(random.randint(1, 20000)) if kind == "post" else b""
+        body = os.urandom(random.randint(1, self._largest)) if kind == "post" else b""
         path = self._paths.get(kind, self._path)
         head = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: {self._host}\r\n"
         if body:
