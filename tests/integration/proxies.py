@@ -79,8 +79,12 @@ class Proxy:
         self.start()
         self.up()
 
-    def driver(self) -> HAProxy | Traefik:
-        """Another one, as in another process."""
+    @property
+    def driver(self) -> str:
+        return "traefik" if isinstance(self.ingress, Traefik) else "haproxy"
+
+    def another(self) -> HAProxy | Traefik:
+        """A driver of its own, as in another process: the file lock is what keeps them apart."""
         return type(self.ingress)(str(self.folder), self, self.said.append)  # type: ignore[arg-type]
 
     def load(self, host: str = "shop.example.org", **about: Any) -> Load:

@@ -185,8 +185,7 @@ def test_stacks_change_side_by_side(proxy: Proxy, replicas: Replicas) -> None:
     errors: list[BaseException] = []
 
     def stack(number: int) -> None:
-        # a driver of its own, as in another process: the file lock is what keeps them apart
-        driver = proxy.driver()
+        driver = proxy.another()
         route = replace(WEB, host=f"s{number}.example.org")
         try:
             driver.route(f"s{number}", "web", [route], {f"s{number}-a": address})

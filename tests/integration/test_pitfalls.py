@@ -19,21 +19,22 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 from ansible_collections.quaylock.stacks.tests.load import under
 
-from . import test_haproxy as real
+from . import proxies as real
 from .conftest import WEB, Harbour, web
 from .test_rollout_killed import killed_at
 
 pytestmark = pytest.mark.integration
 
-network, image, proxy = real.network, real.image, real.proxy
-routed = pytest.mark.parametrize("proxy", ["container"], indirect=True)
+network, image = real.network, real.image
+proxy = real.proxy_of("haproxy")
+routed = pytest.mark.parametrize("proxy", ["haproxy"], indirect=True)
 MIX = {"keepalive": 4, "fresh": 2, "post": 2, "ws": 2}
 
 
 @pytest.fixture
 def behind(harbours: Callable[..., Harbour], proxy: real.Contained) -> Harbour:
     entrypoints = {"http": real.HTTP, "db": real.TCP}
-    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints)
+    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints, proxy.driver)
     return harbours(ingress=settings)
 
 

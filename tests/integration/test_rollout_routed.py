@@ -16,16 +16,16 @@ from . import proxies as real
 from .conftest import Harbour, web
 from .test_rollout_killed import killed_at
 
-pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["container"], indirect=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["haproxy"], indirect=True)]
 
 network, image = real.network, real.image
-proxy = real.proxy_of(*real.CONTAINED)
+proxy = real.proxy_of("haproxy")
 
 
 @pytest.fixture
 def harbour(harbours: Callable[..., Harbour], proxy: real.Contained) -> Harbour:
     entrypoints = {"http": real.HTTP, "db": real.TCP}
-    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints)
+    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints, proxy.driver)
     return harbours(ingress=settings)
 
 

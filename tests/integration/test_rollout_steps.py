@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.tests.load import under
 
-from . import test_haproxy as real
+from . import proxies as real
 from . import test_rollout_routed as routed
 from .conftest import Harbour
 from .test_rollout_killed import killed_at
 
-pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["container"], indirect=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["haproxy"], indirect=True)]
 
-network, image, proxy, harbour = real.network, real.image, real.proxy, routed.harbour
+network, image, harbour = real.network, real.image, routed.harbour
+proxy = real.proxy_of("haproxy")
 
 
 def release(version: str, replicas: int = 3, **about: Any) -> dict[str, Any]:
