@@ -16,6 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.quaylock.stacks.plugins.module_utils import audit
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import progress, report
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
@@ -42,14 +43,16 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         args = dict(self._task.args)
         name = str(args.get("name", ""))
-        if args.get("state", "present") == "present" and not args.get("follow"):
+        if args.get("state", "present") == "present" and not (args.get("follow") or args.get("release")):
             try:
                 self._read(args)
             except Invalid as refused:
                 findings = [str(f) for f in refused.findings]
                 text = report.refusal(name, refused.findings)
                 return {"failed": True, "changed": False, "outcome": "refused", "findings": findings, "msg": text}
-        args.setdefault("who", _deployer())
+        told = audit.from_controller(getpass.getuser(), socket.gethostname(), os.environ)
+        args["deployer"] = {**told, **{k: v for k, v in (args.get("deployer") or {}).items() if v}}
+        args.setdefault("who", f"{args['deployer']['user']}@{args['deployer']['controller']}")
         if self._task.check_mode or args.get("state") == "absent" or args.get("follow"):
             return self._call(args, variables)
         began = time.monotonic()
@@ -154,9 +157,3 @@ def _listed(value: Any) -> list[Any]:
     if value in (None, ""):
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _deployer() -> str:
-    """Who deploys: the CI's actor where there is one."""
-    actor = os.environ.get("GITEA_ACTOR") or os.environ.get("GITHUB_ACTOR") or getpass.getuser()
-    return f"{actor}@{socket.gethostname()}"

@@ -14,21 +14,35 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .core.model import Json
 from .core.plan import Ran
 from .core.recovery import Unfinished
+from .core.releases import KEEP, Release
 from .ports import PortError
 
 KEEP_DAYS = 90
+SCHEMA = 2
+WAL_LEFT = 4 * 2**20
+"""bytes that the write-ahead log may keep after a checkpoint"""
 
-_SCHEMA = """
+_FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_RELEASES = (
+    "CREATE VIEW IF NOT EXISTS releases AS SELECT r.* FROM rollouts AS r WHERE r.committed IS NOT NULL AND r.begun >"
+    " COALESCE((SELECT MAX(t.begun) FROM rollouts AS t WHERE t.stack = r.stack AND t.kind = 'teardown'"
+    " AND t.outcome = 'removed'), 0)"
+)
+"""what can be returned to: committed, and not taken down since"""
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS rollouts (
   id TEXT PRIMARY KEY, stack TEXT NOT NULL, kind TEXT NOT NULL, who TEXT NOT NULL, begun REAL NOT NULL,
-  ended REAL, outcome TEXT, model TEXT NOT NULL, planned TEXT, committed TEXT, committed_at REAL, result TEXT
+  ended REAL, outcome TEXT, model TEXT NOT NULL, planned TEXT, committed TEXT, committed_at REAL, result TEXT,
+  asked TEXT NOT NULL DEFAULT '{{}}'
 );
 CREATE INDEX IF NOT EXISTS rollouts_by_stack ON rollouts (stack, begun);
 CREATE TABLE IF NOT EXISTS events (
@@ -36,8 +50,20 @@ CREATE TABLE IF NOT EXISTS events (
   what TEXT NOT NULL, details TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS events_by_rollout ON events (rollout, seq);
-PRAGMA user_version = 1;
+{_FACTS};
+{_RELEASES};
+PRAGMA user_version = {SCHEMA};
+COMMIT;
 """
+
+_STEPS = {
+    1: (
+        "ALTER TABLE rollouts ADD COLUMN asked TEXT NOT NULL DEFAULT '{}'",
+        _FACTS,
+        _RELEASES,
+    ),
+}
+"""what brings a file of that schema to the next one"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +88,7 @@ class Summary:
     ended: float | None
     outcome: str
     committed_at: float | None
+    asked: Json = field(default_factory=dict)
 
 
 class SqliteJournal:
@@ -73,15 +100,39 @@ class SqliteJournal:
         try:
             file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+            self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only while the file is still empty
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA journal_size_limit = {WAL_LEFT}")
+            self._upgrade(path)
             file.chmod(0o600)
         except (sqlite3.Error, OSError) as error:
             raise PortError(
                 f"the journal {path} cannot be opened: {error}; free the disk or move the file away"
             ) from error
+
+    def _upgrade(self, path: str) -> None:
+        """Make the tables, or bring those of an older version up to date in place; two may try at the same time."""
+        have = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if have == 0:
+            self._db.executescript(_SCHEMA)
+        elif have < SCHEMA:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for version in range(self._db.execute("PRAGMA user_version").fetchone()[0], SCHEMA):
+                    for statement in _STEPS[version]:
+                        self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        elif have > SCHEMA:
+            self._db.close()
+            raise PortError(
+                f"the journal {path} was written by a newer Quaylock (its schema is {have}, this one knows {SCHEMA});"
+                " deploy with that version, or upgrade the collection on this controller"
+            )
 
     def close(self) -> None:
         self._db.close()
@@ -96,11 +147,14 @@ class SqliteJournal:
             finally:
                 self._db.execute("PRAGMA synchronous = NORMAL")
 
-    def begin(self, rollout: str, stack: str, kind: str, who: str, at: float, model: Json) -> None:
+    def begin(
+        self, rollout: str, stack: str, kind: str, who: str, at: float, model: Json, asked: Json | None = None
+    ) -> None:
+        """`asked` is what the audit keeps besides: from where, which commit, which release it returns to."""
         with self._durably():
             self._db.execute(
-                "INSERT INTO rollouts (id, stack, kind, who, begun, model) VALUES (?, ?, ?, ?, ?, ?)",
-                (rollout, stack, kind, who, at, json.dumps(model)),
+                "INSERT INTO rollouts (id, stack, kind, who, begun, model, asked) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (rollout, stack, kind, who, at, json.dumps(model), json.dumps(asked or {})),
             )
 
     def milestone(self, rollout: str, kind: str, at: float, details: Json) -> None:
@@ -175,11 +229,41 @@ class SqliteJournal:
 
     def history(self, stack: str, limit: int = 20) -> list[Summary]:
         rows = self._all(
-            "SELECT id, stack, kind, who, begun, ended, COALESCE(outcome, ''), committed_at FROM rollouts"
+            "SELECT id, stack, kind, who, begun, ended, COALESCE(outcome, ''), committed_at, asked FROM rollouts"
             " WHERE stack = ? ORDER BY begun DESC LIMIT ?",
             (stack, limit),
         )
-        return [Summary(*row) for row in rows]
+        return [Summary(*row[:-1], asked=json.loads(row[-1])) for row in rows]
+
+    def releases(self, stack: str, limit: int = KEEP) -> list[Release]:
+        """What can be returned to, the serving one first. A teardown lets all of them go."""
+        rows = self._all(
+            "SELECT id, stack, who, committed_at, asked, model, committed FROM releases WHERE stack = ?"
+            " ORDER BY begun DESC LIMIT ?",
+            (stack, limit),
+        )
+        return [
+            Release(name, of, who, at or 0.0, *(json.loads(text) for text in texts))
+            for name, of, who, at, *texts in rows
+        ]
+
+    def planned(self, rollout: str) -> Json:
+        """What a rollout wanted to do: see `milestone`; empty where it made no plan."""
+        row = self._one("SELECT planned FROM rollouts WHERE id = ?", (rollout,))
+        return json.loads(row[0]) if row and row[0] else {}
+
+    def model_of(self, rollout: str) -> Json | None:
+        row = self._one("SELECT model FROM rollouts WHERE id = ?", (rollout,))
+        return json.loads(row[0]) if row else None
+
+    def remember(self, name: str, value: Json) -> None:
+        """A fact about the host that later runs need."""
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, json.dumps(value)))
+
+    def recall(self, name: str) -> Json:
+        row = self._one("SELECT value FROM facts WHERE name = ?", (name,))
+        return json.loads(row[0]) if row else {}
 
     def stacks(self) -> list[str]:
         return [row[0] for row in self._all("SELECT DISTINCT stack FROM rollouts ORDER BY stack", ())]
@@ -190,17 +274,30 @@ class SqliteJournal:
         )
         return [Entry(seq, at, what, json.loads(details)) for seq, at, what, details in rows]
 
-    def prune(self, now: float) -> None:
-        """Forget what is older than the retention, but never what `release` answers from, nor an unfinished rollout."""
-        oldest = now - KEEP_DAYS * 86400
+    def prune(self, now: float, days: float = KEEP_DAYS, keep: int = KEEP) -> None:
+        """Forget what is older than the retention, and give the room back to the disk.
+
+        Kept releases stay whatever their age, and so do what `release` answers from and an unfinished rollout.
+        """
         with self._lock:
             self._db.execute(
                 "DELETE FROM rollouts WHERE ended < ? AND id NOT IN"
                 " (SELECT id FROM (SELECT id, MAX(begun) FROM rollouts"  # SQLite takes id from the row of the maximum
-                " WHERE committed IS NOT NULL OR (kind = 'teardown' AND outcome = 'removed') GROUP BY stack))",
-                (oldest,),
+                " WHERE committed IS NOT NULL OR (kind = 'teardown' AND outcome = 'removed') GROUP BY stack))"
+                " AND id NOT IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY stack ORDER BY begun DESC)"
+                " AS place FROM releases) WHERE place <= ?)",
+                (now - days * 86400, max(1, keep)),
             )
             self._db.execute("DELETE FROM events WHERE rollout NOT IN (SELECT id FROM rollouts)")
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Free pages go back to the disk. Somebody who reads meanwhile only postpones it to the next time."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            if self._db.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
+                self._db.execute("VACUUM")  # a file of the first schema takes the setting only with a whole one
+            self._db.executescript("PRAGMA incremental_vacuum")  # execute would take one page
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _one(self, query: str, values: tuple[Any, ...]) -> Any:
         with self._lock:

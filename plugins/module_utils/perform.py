@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .core import yaml_text
@@ -33,11 +33,13 @@ from .core.commands import (
     WriteFiles,
 )
 from .core.converge import UNKNOWN
+from .core.image_sources import reference
 from .core.labels import create_body
-from .core.model import Finding, Gate, Image, Observation, Stack
+from .core.model import Finding, Gate, Image, Json, Observation, Service, Stack
 from .core.report import plan_lines
 from .core.rollout import Rollout, milestone
-from .ports import Clock, Engine, Files, Ingress, Journal, PortError
+from .core.timeline import plan_entry
+from .ports import Clock, Engine, Files, ImageStore, Ingress, Journal, PortError
 
 LOG_LINES = 20
 
@@ -55,6 +57,12 @@ class Host:
     """where this stack's files lie on the host"""
     ingress_network: str = ""
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    pinned: Mapping[str, Image] = field(default_factory=dict)
+    """on a return to a release: its own images by reference, whatever these references mean today"""
+    kept: frozenset[str] = frozenset()
+    """paths of secrets and configs that kept releases mount"""
+    images: ImageStore | None = None
+    """where names of images are given and taken, for releases that are kept"""
 
 
 def nobody(message: str) -> None:
@@ -73,7 +81,7 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
     if isinstance(command, Record):
         host.journal.milestone(rollout.id, command.kind, host.clock.now(), milestone(rollout, command.kind))
         if command.kind == "planned":
-            host.journal.log(rollout.id, host.clock.now(), "plan", {"lines": plan_lines(rollout.stack, rollout.plan)})
+            host.journal.log(rollout.id, host.clock.now(), "plan", _planned(rollout))
     elif isinstance(command, WriteFiles):
         for file in stack.files:
             if not file.external:
@@ -107,6 +115,12 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
     elif isinstance(command, RemoveVolume):
         engine.remove_volume(command.name)
     return None
+
+
+def _planned(rollout: Rollout) -> Json:
+    new = {c.service: [name for name, _number in c.new] for c in rollout.plan.work}
+    depends = {s.name: [d.service for d in s.depends_on] for s in rollout.stack.services}
+    return plan_entry(plan_lines(rollout.stack, rollout.plan), new, depends)
 
 
 def _gate(rollout: Rollout, service: str) -> Gate:
@@ -170,8 +184,30 @@ def _forget(host: Host, rollout: Rollout, command: Remove) -> str:
 def fetch(host: Host, stack: Stack, name: str, say: Callable[[str], None] = nobody) -> Image:
     """The image of a service, from this host where its policy allows that."""
     service = stack.service(name)
-    there = None if service.pull_policy in ("always", "build") else host.engine.image(service.image)
-    return there or host.engine.fetch(service, say)
+    there = local_image(host, service)
+    if there is not None or service.image not in host.pinned:
+        return there or host.engine.fetch(service, say)
+    wanted = host.pinned[service.image]
+    if not wanted.digest:
+        raise PortError(f"{wanted.id[:19]} is gone from this host, and no registry has it under a digest")
+    repository = reference(service.image).name
+    by_digest = replace(service, image=f"{repository}@{wanted.digest}", build=None, pull_policy="missing")
+    fetched = host.engine.fetch(by_digest, say)
+    if fetched.id != wanted.id:
+        raise PortError(f"{by_digest.image} is {fetched.id[:19]} today, and was {wanted.id[:19]} when it was released")
+    return replace(fetched, ref=fetched.id, digest=wanted.digest)
+
+
+def local_image(host: Host, service: Service) -> Image | None:
+    """The image of a service as it is here already, None where it has to be fetched."""
+    wanted = host.pinned.get(service.image)
+    if wanted is None:
+        return None if service.pull_policy in ("always", "build") else host.engine.image(service.image)
+    named = host.engine.image(service.image)
+    if named is not None and named.id == wanted.id:
+        return named
+    there = host.engine.image(wanted.id)
+    return replace(there, ref=there.id, digest=wanted.digest) if there else None
 
 
 def observe(host: Host, stack: Stack) -> Observation:
@@ -223,10 +259,14 @@ def rendered(stack: Stack) -> bytes:
 
 
 def publish(host: Host, rollout: Rollout) -> None:
-    """compose.yaml as it serves now; files that neither this release nor the one before it mounts are cleared away."""
+    """compose.yaml as it serves now; files that neither this release nor a kept one mounts are cleared away."""
     host.files.write(rendered_path(host), rendered(rollout.stack), 0o644)
     previous = rollout.previous.files if rollout.previous else ()
-    used = {f.host_path for f in (*rollout.stack.files, *previous)}
+    clear_files(host, {f.host_path for f in (*rollout.stack.files, *previous)} | host.kept)
+
+
+def clear_files(host: Host, used: Collection[str]) -> None:
+    """Remove secrets and configs of ours that nobody mounts any more."""
     for kind in ("secrets", "configs"):
         folder = posixpath.join(host.folder, kind)
         for name in host.files.listing(folder):

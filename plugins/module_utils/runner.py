@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import queue
 import sqlite3
@@ -41,7 +42,9 @@ def run(host: Host, rollout: Rollout, perform: Callable[..., Any] = perform) -> 
     with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="quaylock") as pool:
         event: Event = Begun(host.clock.now())
         while True:
+            before = rollout
             rollout, commands = advance(rollout, event)
+            _tell_gate(host, before, rollout, event)
             for command in commands:
                 if isinstance(command, Look):
                     heapq.heappush(later, (command.at, next(ticket), command))
@@ -105,6 +108,26 @@ def _remember(host: Host, rollout: Rollout, event: Event, seen: dict[str, tuple[
         host.journal.log(rollout.id, event.at, "failed" if isinstance(event, Failed) else "done", details)
     except (sqlite3.Error, OSError):
         return
+
+
+def _tell_gate(host: Host, before: Rollout, after: Rollout, event: Event) -> None:
+    """Write down when a replica's row of passes was complete, and when it was held: the log has looks only."""
+    if isinstance(event, Begun) or not isinstance(event.command, Look):
+        return
+    service, name = event.command.service, event.command.name
+    track, was = after.tracks.get(service), before.tracks.get(service)
+    if track is None or was is None or name not in track.watches or name not in was.watches:
+        return
+    old, new = was.watches[name], track.watches[name]
+    reached = [
+        ("row", new.ready and not old.ready),
+        ("held", new.held(track.gate) and not old.held(track.gate)),
+    ]
+    for mark, now in reached:
+        if now and not track.service.one_shot:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                details = {"service": service, "name": name, "reached": mark}
+                host.journal.log(after.id, event.at, "gate", details)
 
 
 def _teller(host: Host, rollout: Rollout, command: Command) -> Callable[[str], None]:

@@ -82,6 +82,32 @@ options:
         description: The entrypoints by name, with their ports.
         type: dict
         default: {}
+  release:
+    description:
+      - A kept release to return to, by its id, or V(previous) for the one before the serving one. It takes the place of
+        O(definition) and O(compose), and needs nothing from the controller.
+      - It is a rollout like any other. What migrations did to data is not reverted, and one-shots that ended well in
+        that release are not run again.
+    type: str
+    default: ""
+  against:
+    description: In check mode, the kept release that RV(differences) compares with. The serving one by default.
+    type: str
+    default: ""
+  releases_kept:
+    description:
+      - How many releases are kept, the serving one among them. Their images have a second name on the host
+        (C(quaylock.kept/image)), so that C(docker image prune) leaves them; their secrets and configs stay as files.
+    type: int
+    default: 5
+  journal_days:
+    description: Days after which the journal forgets rollouts. Kept releases stay.
+    type: int
+    default: 90
+  page:
+    description: The host's page, an HTML file that is written after each rollout. Empty for none.
+    type: str
+    default: ""
   remove_volumes:
     description: With O(state=absent), also remove the stack's volumes and all that is in them.
     type: bool
@@ -94,6 +120,34 @@ options:
     description: Who deploys, for the journal.
     type: str
     default: ""
+  deployer:
+    description: From where, for the journal. The action plugin fills it with what it knows. Secrets do not belong here.
+    type: dict
+    suboptions:
+      user:
+        description: The user on the controller.
+        type: str
+        default: ""
+      controller:
+        description: The controller's name.
+        type: str
+        default: ""
+      commit:
+        description: The commit that CI deploys.
+        type: str
+        default: ""
+      ref:
+        description: Its branch or tag.
+        type: str
+        default: ""
+      repository:
+        description: The repository.
+        type: str
+        default: ""
+      run:
+        description: The number of the CI run.
+        type: str
+        default: ""
   again:
     description: The command to run after a failure was mended, for the message.
     type: str
@@ -159,6 +213,11 @@ EXAMPLES = r"""
     variables:
       SHOP_TAG: 1.4.2
 
+- name: Return to the release before
+  quaylock.stacks.rollout:
+    name: shop
+    release: previous
+
 - name: Take it down and keep its volumes
   quaylock.stacks.rollout:
     name: shop
@@ -198,6 +257,18 @@ findings:
   returned: when state is present
   type: list
   elements: str
+differences:
+  description: What is different from the release that serves (or from O(against)), a line each.
+  returned: in check mode, and where nothing had to be done
+  type: list
+  elements: str
+serving:
+  description:
+    - Per service the replicas that are there, with C(name), C(release), C(failed_rollout), C(running), C(exit_code) and
+      C(serves), and in C(routed) where the proxy sends its traffic.
+  returned: after a failure
+  type: list
+  elements: dict
 to_fetch:
   description: Images that are not on the host yet.
   returned: in check mode
@@ -206,6 +277,7 @@ to_fetch:
 """
 
 import base64
+import functools
 import os
 import sys
 import time
@@ -213,7 +285,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils import audit, deploy, page
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 
@@ -237,9 +309,18 @@ SPEC: dict[str, Any] = {
             "entrypoints": {"type": "dict", "default": {}},
         },
     },
+    "release": {"type": "str", "default": ""},
+    "against": {"type": "str", "default": ""},
+    "releases_kept": {"type": "int", "default": 5},
+    "journal_days": {"type": "int", "default": 90},
+    "page": {"type": "str", "default": ""},
     "remove_volumes": {"type": "bool", "default": False},
     "wait": {"type": "float", "default": 0},
     "who": {"type": "str", "default": ""},
+    "deployer": {
+        "type": "dict",
+        "options": {key: {"type": "str", "default": ""} for key in audit.KEYS},
+    },
     "again": {"type": "str", "default": "correct it and deploy again"},
     "detach": {"type": "bool", "default": False},
     "follow": {
@@ -268,6 +349,12 @@ def request_of(params: dict[str, Any]) -> deploy.Request:
         project_directory=params["project_directory"],
         ingress=deploy.IngressSettings(**ingress) if ingress and ingress["entrypoints"] else None,
         who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
+        asked=audit.asked(params["deployer"] or {}, os.environ),
+        release=params["release"],
+        against=params["against"],
+        releases_kept=params["releases_kept"],
+        journal_days=params["journal_days"],
+        show=functools.partial(page.write, params["page"]) if params["page"] else None,
         wait=params["wait"],
         again=params["again"],
         state_dir=params["state_dir"],
@@ -318,7 +405,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=SPEC,
         supports_check_mode=True,
-        required_if=[("state", "present", ("definition", "compose", "follow"), True)],
+        required_if=[("state", "present", ("definition", "compose", "follow", "release"), True)],
+        mutually_exclusive=[("release", "definition"), ("release", "compose"), ("release", "against")],
     )
     require_sdk(module)
     params = module.params

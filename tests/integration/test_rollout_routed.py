@@ -67,6 +67,18 @@ def test_good_and_bad_releases_under_load_lose_nothing(harbour: Harbour, proxy: 
     assert proxy.get()[0] == 200
 
 
+def test_a_return_to_a_kept_release_loses_nothing(harbour: Harbour, proxy: real.Proxy) -> None:
+    first = harbour.deployed(release("v1"))["rollout"]
+    harbour.deployed(release("v2"))
+    with under(proxy.load(seconds=60)) as load:
+        for wanted, version in ((first, "v1"), ("previous", "v2")):
+            answer = deploy.deploy(harbour.request({}, release=wanted))
+            assert answer["outcome"] == "deployed", answer
+            assert proxy.get()[1] == version
+    assert load.report.failed == 0, f"{load.report}\n{proxy.log()[-3000:]}"
+    assert set(load.report.answered_by) == {"v1", "v2"}
+
+
 @pytest.mark.parametrize(
     ("what", "do", "version"), [("do", "Route", "v1"), ("done", "Route", "v1"), ("committed", "", "v2")]
 )

@@ -42,6 +42,7 @@ ALLOWED = {
         "functools",
         "hashlib",
         "heapq",
+        "html",
         "ipaddress",
         "itertools",
         "json",

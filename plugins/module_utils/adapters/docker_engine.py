@@ -74,6 +74,21 @@ class DockerEngine:
     def image(self, ref: str) -> Image | None:
         return self._images.inspect(ref)
 
+    def tagged(self, repository: str) -> Mapping[str, str]:
+        return self._images.tagged(repository)
+
+    def names(self, image: str) -> Sequence[str]:
+        return self._images.names(image)
+
+    def tag(self, image: str, name: str) -> None:
+        self._images.tag(image, name)
+
+    def untag(self, name: str) -> None:
+        self._images.untag(name)
+
+    def in_use(self, image: str) -> bool:
+        return self._images.in_use(image)
+
     def fetch(self, service: Service, say: Callable[[str], None]) -> Image:
         if service.build is not None and service.pull_policy != "always":
             return self._built(service.image, service.build, say)

@@ -257,7 +257,34 @@ class Images:
 
     def tag(self, image: str, ref: str) -> None:
         parsed = reference(ref)
-        self._api.tag(image, parsed.name, tag=parsed.tag or "latest")
+        with self._refusing(f"name {image[:19]} {ref}"):
+            self._api.tag(image, parsed.name, tag=parsed.tag or "latest")
+
+    # -- names ------------------------------------------------------------------
+
+    def tagged(self, repository: str) -> dict[str, str]:
+        """Every name in a repository, with the image it is of."""
+        with self._refusing(f"list the images of {repository}"):
+            found = self._api.images(repository)
+        return {n: i["Id"] for i in found for n in i.get("RepoTags") or [] if n.startswith(f"{repository}:")}
+
+    def names(self, image: str) -> list[str]:
+        try:
+            return [n for n in self._api.inspect_image(image).get("RepoTags") or [] if n != "<none>:<none>"]
+        except docker.errors.ImageNotFound:
+            return []
+        except (docker.errors.APIError, *_BROKEN) as error:
+            raise PortError(f"image {image}: the engine does not say its names: {_answer(error)}") from error
+
+    def untag(self, name: str) -> None:
+        """Take a name away. With its last name the image goes, unless a container or another image needs it."""
+        with self._refusing(f"remove the name {name}"), contextlib.suppress(docker.errors.ImageNotFound):
+            self._api.remove_image(name)
+
+    def in_use(self, image: str) -> bool:
+        """Whether any container, running or not, was made from it or from an image on top of it."""
+        with self._refusing(f"look who uses {image[:19]}"):
+            return bool(self._api.containers(all=True, filters={"ancestor": image}))
 
     @contextlib.contextmanager
     def _refusing(self, asked: str) -> Iterator[None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .model import Finding, Json, Observation, Stack
+from .model import Finding, Json, Observation, Observed, Stack
 from .plan import Action, Change, Plan
 from .rollout import Failure, Outcome, Rollout
 
@@ -98,9 +98,66 @@ def failure_text(rollout: Rollout, serving: str, again: str) -> str:
     lines += [f"  note    {note}" for note in rollout.notes]
     if any(s.one_shot for s in rollout.stack.services) and any(t.service.one_shot for t in rollout.tracks.values()):
         lines.append("  data    what one-shots (migrations) have changed was not reverted")
-    lines.append(f"  now     {serving}")
-    lines.append(f"  next    {again}")
+    lines.append(f"  now     {_indented(serving)}")
+    lines.append(f"  next    {_indented(again)}")
     return "\n".join(lines)
+
+
+def serving(
+    replicas: Iterable[Observed],
+    routed: Mapping[str, frozenset[str]] | None,
+    of_release: Mapping[str, str],
+    rollout: str,
+) -> list[dict[str, Any]]:
+    """Per service what serves and what runs, by the word of the engine and of the proxy.
+
+    `routed` is None where the proxy does not answer; a service that it does not route serves where it runs.
+    `of_release` maps a container of the last release to that release; what `rollout` made is what failed.
+    """
+    groups: dict[str, list[Observed]] = {}
+    for replica in sorted(replicas, key=lambda o: (o.service, o.number, o.name)):
+        groups.setdefault(replica.service, []).append(replica)
+    for service in routed or {}:
+        groups.setdefault(service, [])
+    found = []
+    for service, group in sorted(groups.items()):
+        names = (routed or {}).get(service)
+        entry: dict[str, Any] = {"service": service, "routed": sorted(names) if names is not None else None}
+        entry["replicas"] = [
+            {
+                "name": o.name,
+                "release": of_release.get(o.name, ""),
+                "failed_rollout": o.rollout == rollout and o.name not in of_release,
+                "running": o.running,
+                "exit_code": o.exit_code,
+                "serves": o.running and (names is None or o.name in names),
+            }
+            for o in group
+        ]
+        found.append(entry)
+    return found
+
+
+def serving_lines(found: Iterable[Json], known: bool = True) -> list[str]:
+    """The same for people, a line per service. `known` is false where the proxy did not answer."""
+    lines = [] if known else ["the proxy does not answer, so who gets traffic is not known; by the engine's word:"]
+    for entry in found:
+        parts = []
+        for serves, running, word in (
+            (True, True, "serves"),
+            (False, True, "runs without traffic"),
+            (False, False, ""),
+        ):
+            for replica in entry["replicas"]:
+                if (replica["serves"], replica["running"]) == (serves, running):
+                    of = replica["release"] and f"release {replica['release']}"
+                    of = of or ("the rollout that failed" if replica["failed_rollout"] else "no release")
+                    what = (word if known else "runs") if word else f"is stopped (exit code {replica['exit_code']})"
+                    parts.append(f"{replica['name']} of {of} {what}")
+        lost = sorted(set(entry["routed"] or ()) - {r["name"] for r in entry["replicas"] if r["running"]})
+        parts += [f"the proxy sends traffic to {name}, which does not run" for name in lost]
+        lines.append(f"{entry['service']}: {'; '.join(parts) or 'nothing is there'}")
+    return lines or ["nothing of this stack is there"]
 
 
 def _gated(failure: Failure) -> bool:

@@ -155,3 +155,30 @@ def test_the_diff_of_nothing_is_empty() -> None:
     images = {ref: image.id for ref, image in same.images.items()}
     _file, replicas = report.diff(same.stack, same.plan, same.seen, images, "a", "a")
     assert replicas["before"] == replicas["after"]
+
+
+AFTERWARDS = [
+    # name, replicas (as words: name, made by, runs), proxy, lines
+    ("as before", [("web-1", "r0", True)], {}, ["web: shop-web-1 of release r0 serves"]),
+    ("only what the proxy names serves", [("web-1", "r0", True), ("web-2", "r1", True)], {"web": ["shop-web-1"]},
+     ["web: shop-web-1 of release r0 serves; shop-web-2 of the rollout that failed runs without traffic"]),
+    ("what should be there is down", [("web-1", "r0", False)], {},
+     ["web: shop-web-1 of release r0 is stopped (exit code 3)"]),
+    ("the proxy names what does not run", [("web-1", "r0", False)], {"web": ["shop-web-1"]},
+     ["web: shop-web-1 of release r0 is stopped (exit code 3); the proxy sends traffic to shop-web-1, which does not run"]),
+    ("and what is gone", [], {"web": ["shop-web-9"]},
+     ["web: the proxy sends traffic to shop-web-9, which does not run"]),
+    ("a stranger", [("web-7", "r77", True)], {}, ["web: shop-web-7 of no release serves"]),
+    ("a proxy that does not answer", [("web-1", "r0", True)], None,
+     ["the proxy does not answer, so who gets traffic is not known; by the engine's word:", "web: shop-web-1 of release r0 runs"]),
+    ("nothing at all", [], {}, ["nothing of this stack is there"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("replicas", "proxy", "expected"), [c[1:] for c in AFTERWARDS], ids=[c[0] for c in AFTERWARDS])
+def test_exactly_what_serves_now(replicas: list, proxy: dict | None, expected: list[str]) -> None:
+    there = [observed(n, rollout=by, running=runs, exit_code=0 if runs else 3) for n, by, runs in replicas]
+    routed = None if proxy is None else {service: frozenset(names) for service, names in proxy.items()}
+    found = report.serving(there, routed, {"shop-web-1": "r0"}, "r1")
+    assert report.serving_lines(found, routed is not None) == expected
+    assert json.loads(json.dumps(found)) == found

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Kept releases and retention under a moved clock, and a journal file that was written by another version."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SCHEMA, SqliteJournal
+from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+
+DAY = 86400.0
+FIRST_SCHEMA = """
+CREATE TABLE rollouts (
+  id TEXT PRIMARY KEY, stack TEXT NOT NULL, kind TEXT NOT NULL, who TEXT NOT NULL, begun REAL NOT NULL,
+  ended REAL, outcome TEXT, model TEXT NOT NULL, planned TEXT, committed TEXT, committed_at REAL, result TEXT
+);
+CREATE INDEX rollouts_by_stack ON rollouts (stack, begun);
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, at REAL NOT NULL,
+  what TEXT NOT NULL, details TEXT NOT NULL
+);
+CREATE INDEX events_by_rollout ON events (rollout, seq);
+INSERT INTO rollouts VALUES ('r1', 'shop', 'deploy', 'jane', 1000, 1001, 'deployed', '{"model": 1}', '{}',
+  '{"members": {"web": ["shop-web-1"]}, "images": {}, "ran": []}', 1001, NULL);
+INSERT INTO events (rollout, at, what, details) VALUES ('r1', 1000, 'note', '{}');
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "journal.sqlite")
+
+
+def rollout(journal: SqliteJournal, name: str, at: float, outcome: str = "deployed", **about: Any) -> None:
+    kind = "teardown" if outcome == "removed" else "deploy"
+    journal.begin(name, about.get("stack", "shop"), kind, "jane", at, {"model": name}, about.get("asked"))
+    journal.milestone(name, "planned", at, {"members": {}, "incumbents": {}, "running": []})
+    if outcome == "deployed":
+        journal.milestone(name, "committed", at + 1, {"members": {}, "images": {}, "ran": []})
+    for _turn in range(about.get("events", 0)):
+        journal.log(name, at, "note", {"said": "x" * 400})
+    journal.milestone(name, "finished", at + 2, {"outcome": outcome, "notes": []})
+
+
+KEPT = [
+    # name                           outcomes of r1, r2, ...                                  keep  releases
+    ("none",                         [],                                                      5,    []),
+    ("the newest first",             ["deployed", "deployed"],                                5,    ["r2", "r1"]),
+    ("not more than asked",          ["deployed"] * 4,                                        2,    ["r4", "r3"]),
+    ("failed ones are none",         ["deployed", "rolled back", "deployed", "incomplete"],   5,    ["r3", "r1"]),
+    ("a teardown lets them go",      ["deployed", "deployed", "removed"],                     5,    []),
+    ("those after a teardown",       ["deployed", "removed", "deployed", "deployed"],         5,    ["r4", "r3"]),
+    ("a teardown that failed",       ["deployed", "incomplete"],                              5,    ["r1"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("outcomes", "keep", "expected"), [c[1:] for c in KEPT], ids=[c[0] for c in KEPT])
+@pytest.mark.parametrize("days", [0, 400], ids=["today", "long after"])
+def test_kept_releases(path: str, outcomes: list[str], keep: int, expected: list[str], days: int) -> None:
+    """The retention forgets nothing of them, however old they are."""
+    journal = SqliteJournal(path)
+    for number, outcome in enumerate(outcomes, 1):
+        rollout(journal, f"r{number}", number * 100, outcome)
+        rollout(journal, f"o{number}", number * 100, stack="other")
+    journal.prune(1000 + days * DAY, keep=keep)
+    assert [r.id for r in journal.releases("shop", keep)] == expected
+
+
+def test_the_retention_is_a_setting(path: str) -> None:
+    journal = SqliteJournal(path)
+    for day in range(20):
+        rollout(journal, f"r{day}", day * DAY, "rolled back")
+    for days, left in ((15, 15), (3, 3), (1, 1)):
+        journal.prune(20 * DAY - 1, days)
+        assert len(journal.history("shop", 1000)) == left
+
+
+def test_the_file_does_not_grow_without_bound(path: str) -> None:
+    """Daily rollouts under a clock that moves: the file stays as large as with the first whole retention."""
+    journal = SqliteJournal(path)
+    sizes = []
+    for day in range(60):
+        rollout(journal, f"r{day}", day * DAY, "rolled back" if day % 3 else "deployed", events=8)
+        journal.prune(day * DAY + 3, days=10)
+        sizes.append(sum(os.path.getsize(f) for f in (path, f"{path}-wal")))
+    assert max(sizes[20:]) < 1.3 * max(sizes[:13])
+    assert len(journal.history("shop", 1000)) <= 11 + 5
+    journal.prune(1000 * DAY)
+    assert os.path.getsize(path) < sizes[8], "room that is free goes back to the disk"
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date_in_place(path: str) -> None:
+    old = sqlite3.connect(path)
+    old.executescript(FIRST_SCHEMA)
+    old.close()
+    journal = SqliteJournal(path)
+    assert [r.id for r in journal.releases("shop")] == ["r1"]
+    assert (journal.history("shop")[0].who, journal.history("shop")[0].asked) == ("jane", {})
+    assert len(journal.events("r1")) == 1
+    rollout(journal, "r2", 2000, asked={"commit": "abc"})
+    assert journal.releases("shop")[0].asked == {"commit": "abc"}
+    journal.prune(3000)
+    again = SqliteJournal(path)
+    assert again._db.execute("PRAGMA auto_vacuum").fetchone()[0] == 2
+    assert again._db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA
+
+
+def test_two_bring_it_up_to_date_at_the_same_time(path: str) -> None:
+    old = sqlite3.connect(path)
+    old.executescript(FIRST_SCHEMA)
+    old.close()
+    broken: list[BaseException] = []
+
+    def open_it() -> None:
+        try:
+            assert SqliteJournal(path).releases("shop")
+        except BaseException as error:
+            broken.append(error)
+
+    threads = [threading.Thread(target=open_it) for _turn in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert broken == []
+
+
+def test_a_file_of_a_newer_version_is_refused_in_words(path: str) -> None:
+    SqliteJournal(path).close()
+    newer = sqlite3.connect(path)
+    newer.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    newer.close()
+    with pytest.raises(
+        PortError, match=r"written by a newer Quaylock \(its schema is 3, this one knows 2\); deploy with"
+    ):
+        SqliteJournal(path)
+
+
+def test_facts_are_remembered(path: str) -> None:
+    journal = SqliteJournal(path)
+    assert journal.recall("page") == {}
+    journal.remember("page", {"host": "a"})
+    journal.remember("page", {"host": "b"})
+    assert SqliteJournal(path).recall("page") == {"host": "b"}
