@@ -60,9 +60,10 @@ load: ## Rollouts good and bad under load, and what users do today beside them (
 stack-test: ## A stack's own test profile, which leaves nothing behind (STACK=calminer)
 	@scripts/stack-test $(STACK)
 
-docs: ## Write the argument tables of the roles' READMEs
+docs: ## Write the tables of the roles' READMEs and of docs/compose.md
 	@scripts/bootstrap test
 	@.venv/bin/python scripts/readme_tables.py
+	@.venv/bin/python scripts/compose_page.py
 
 changelog: ## Check the changelog fragments
 	@scripts/bootstrap test

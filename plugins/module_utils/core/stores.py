@@ -161,5 +161,7 @@ def _file(node: Node, kind: str, key: str, context: Context) -> MountedFile | Fi
         return MountedFile(kind, key, f"{context.config_dir}/{kind}s/{key}-{fingerprint}", fingerprint)
     if path and not external:
         return MountedFile(kind, key, host_path(node.at("file"), path, context), external=True)
-    problem = "is external, which only Docker Swarm can provide" if external else "has no content"
-    return Finding(node.path, problem, f"set stack_{kind}s.{key}")
+    if external:
+        problem = f"only Docker Swarm can provide an external {kind}"
+        return Finding(node.at("external").path, problem, f"set stack_{kind}s.{key}")
+    return Finding(node.path, "has no content", f"set stack_{kind}s.{key}")

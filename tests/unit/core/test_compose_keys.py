@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import replace
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import Context, read
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
-from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
-from ansible_collections.quaylock.stacks.tests.fixtures.compose_keys import FOLDER, VARIABLES, Row, rows
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
+from ansible_collections.quaylock.stacks.tests.fixtures.compose_keys import Row, made, rows
 
-
-def made(model: Any) -> object:
-    """All that comes out of a model, except its text on the host. Raises Invalid."""
-    loaded = load([copy.deepcopy(model)], VARIABLES, folder=str(FOLDER))
-    prints = [dict.fromkeys(given, "f") for given in (loaded.secrets, loaded.configs)]
-    stack = read("shop", loaded.definition, Context(str(FOLDER), "/etc/x", *prints))
-    return replace(stack, rendered={}), loaded.secrets, loaded.configs
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def without(model: Any, steps: list[str]) -> Any:
@@ -65,18 +59,19 @@ def test_a_key_without_effect_says_why(row: Row) -> None:
 
 @pytest.mark.parametrize("row", rows("refused"), ids=str)
 def test_a_key_that_is_refused_comes_with_a_way_out(row: Row) -> None:
-    findings = refused(row)
+    findings = row.refusals()
     assert findings
-    for finding in findings:
-        assert finding.path.startswith(row.place), finding
-        assert finding.problem
-        assert finding.fix
+    assert all(finding.problem and finding.fix for finding in findings)
 
 
-def refused(row: Row) -> tuple[Finding, ...]:
-    with pytest.raises(Invalid) as refusal:
-        made(row.model)
-    return refusal.value.findings
+def test_the_page_for_users_says_what_is_so() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "compose_page.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_key_is_listed_twice() -> None:
