@@ -32,6 +32,9 @@ def steps(rows: Sequence[Row], backend: Backend) -> tuple[str, ...]:
                 made["add"].append(f"set server {server} addr {member.address} port {pool.port}")
                 # what the checks found out is of the replica that was at the other address
                 made["add"].append(f"set server {server} health up")
+            elif not row.up and row.state is not State.READY:
+                # or of the time when it was stopped: whom we bring back was gated, and has to be asked to be confirmed
+                made["add"].append(f"set server {server} health up")
             if row is None or row.state is not member.state:
                 made[member.state.value].append(f"set server {server} state {member.state.value}")
             if member.state is State.READY and row is not None and row.weight == 0:

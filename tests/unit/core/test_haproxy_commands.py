@@ -57,6 +57,18 @@ STEPS = [
         ["set server a addr 172.30.0.9 port 8000", "set server a health up"],
     ),
     (
+        "one that was stopped and is back",
+        [replace(row("a", DRAIN), up=False), row("b", READY)],
+        [Member("a", "172.30.0.5"), Member("b", "172.30.0.5", DRAIN)],
+        ["set server a health up", "set server a state ready", "set server b state drain"],
+    ),
+    (
+        "one that is down among those that serve",
+        [replace(row("a", READY), up=False)],
+        [Member("a", "172.30.0.5")],
+        [],
+    ),
+    (
         "forgotten",
         [row("a", READY), row("b", DRAIN)],
         [Member("a", "172.30.0.5")],

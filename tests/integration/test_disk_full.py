@@ -1,0 +1,144 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""An engine whose disk is full midway in a pull: a second engine in a container, with a small disk of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, WEB, Harbour, web
+from .test_images import REGISTRY, have
+
+docker = pytest.importorskip("docker")
+pytestmark = pytest.mark.integration
+
+DISK = "160m"
+BLOB = 110 << 20
+"""bytes: its layer comes down, and has no room beside itself to be unpacked"""
+
+
+def until(done: Callable[[], Any], seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError, docker.errors.DockerException):
+            if found := done():
+                return found
+        assert time.monotonic() < end, "it does not answer"
+        time.sleep(0.1)
+
+
+def address(container: Any, network: str) -> str:
+    container.reload()
+    return str(container.attrs["NetworkSettings"]["Networks"][network]["IPAddress"])
+
+
+@pytest.fixture
+def cleared(client: Any) -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def network(client: Any, cleared: contextlib.ExitStack) -> str:
+    made = client.networks.create(f"qr-{secrets.token_hex(3)}")
+    cleared.callback(made.remove)
+    return str(made.name)
+
+
+@pytest.fixture
+def registry(client: Any, web_built: str, network: str, cleared: contextlib.ExitStack) -> str:
+    """Has web:small and web:big; its address as the second engine sees it."""
+    wanted: dict[str, Any] = {"debian": {"recipe": "debian", "source": "build"}}
+    wanted["qimg-registry"] = {"context": REGISTRY, "base": "debian", "source": "build"}
+    outcome = have(client, wanted, unanswered={"docker.io": "not asked by tests"})
+    container = client.containers.run(
+        outcome.had["qimg-registry"].image.ref,
+        name=f"{network}-registry",
+        network=network,
+        detach=True,
+        ports={"5000/tcp": ("127.0.0.1", None)},
+        tmpfs={"/var/lib/registry": "mode=1777"},
+    )
+    cleared.callback(container.remove, force=True, v=True)
+    here = f"127.0.0.1:{until(lambda: (container.reload(), container.ports['5000/tcp'])[1])[0]['HostPort']}"
+    until(lambda: urllib.request.urlopen(f"http://{here}/v2/", timeout=1))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in (("Dockerfile", f"FROM {WEB}\nCOPY blob /blob\n".encode()), ("blob", os.urandom(BLOB))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            info.mode = 0o644
+            tar.addfile(info, io.BytesIO(content))
+    buffer.seek(0)
+    client.images.build(fileobj=buffer, custom_context=True, tag=f"{here}/web:big", rm=True)
+    client.images.get(WEB).tag(f"{here}/web", "small")
+    for tag in ("small", "big"):
+        said = client.images.push(f"{here}/web", tag)
+        assert "digest" in said, said
+        client.images.remove(f"{here}/web:{tag}", force=tag == "big")
+    return f"{address(container, network)}:5000"
+
+
+@pytest.fixture
+def small_engine(client: Any, network: str, registry: str, cleared: contextlib.ExitStack) -> str:
+    """A URL of an engine with a disk of DISK."""
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/test_hosts.py")], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    container = client.containers.run(
+        json.loads(found.stdout)["engine"],
+        ["dockerd", "-H", "tcp://0.0.0.0:2375", "--tls=false", "--insecure-registry", registry, "--log-level", "warn"],
+        entrypoint=["/sbin/boot"],
+        name=f"{network}-engine",
+        network=network,
+        detach=True,
+        cap_add=["SYS_ADMIN", "NET_ADMIN"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        cgroupns="private",
+        tmpfs={"/run": "", "/tmp": "exec", "/var/lib/docker": f"exec,size={DISK}"},
+    )
+    cleared.callback(container.remove, force=True, v=True)
+    url = f"tcp://{address(container, network)}:2375"
+    try:
+        until(lambda: docker.DockerClient(base_url=url).ping(), 30)
+    except AssertionError:
+        raise AssertionError(container.logs().decode()[-3000:]) from None
+    return url
+
+
+def test_disk_full_midway_in_a_pull(registry: str, small_engine: str, tmp_path: Path) -> None:
+    """Nothing is changed, what serves serves on, and the finding is in the engine's own words."""
+    there = docker.DockerClient(base_url=small_engine)
+    harbour = Harbour("small", tmp_path, there, {"docker_host": small_engine})
+
+    def services(tag: str) -> dict[str, Any]:
+        return {
+            "web": web(image=f"{registry}/web:{tag}"),
+            "other": web(image=f"{registry}/web:small", environment={"TAG": tag}),
+        }
+
+    harbour.deployed(services("small"))
+    before = harbour.identities()
+    answer = harbour.deploy(services("big"))
+    assert (answer["outcome"], answer["changed"]) == ("refused", False), answer
+    [finding] = answer["findings"]
+    assert finding.startswith(f"services.web.image: {registry}/web:big cannot be had"), finding
+    assert "no space left on device" in finding
+    assert harbour.identities() == before
+    assert not any("big" in tag for image in there.images.list() for tag in image.tags)
+    assert harbour.journal.history("small")[0].outcome == "refused"
+    assert harbour.deploy(services("small"))["outcome"] == "unchanged"
