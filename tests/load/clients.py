@@ -143,11 +143,17 @@ class Connection:
             self.closing = True
             return await self._reader.read()
         parts = []
-        while size := int((await self._reader.readline()).split(b";")[0] or b"x", 16):
+        while size := int((await self._line()).split(b";")[0], 16):
             parts.append(await self._reader.readexactly(size))
             await self._reader.readexactly(2)
-        await self._reader.readline()
+        await self._line()
         return b"".join(parts)
+
+    async def _line(self) -> bytes:
+        line = await self._reader.readline()
+        if not line.endswith(b"\n"):
+            raise LostError("cut in the middle of an answer")
+        return line
 
 
 class Load:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import time
@@ -16,11 +15,10 @@ from typing import Any
 
 import docker
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
-from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.haproxy import HAProxy
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Route
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint, Settings
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.integration.proxies import CONTAINED, HTTP, TCP, Contained, running
 
+DRIVERS = tuple(CONTAINED)
 PORT = 8080
 NETWORK_LABEL = {"quaylock.test": "load"}
 
@@ -67,53 +65,15 @@ def _address(container: Any, network: str) -> str:
     return str(container.attrs["NetworkSettings"]["Networks"][network]["IPAddress"])
 
 
-class _Doer:
-    """The part of a container that the driver needs."""
-
-    container: Any = None
-
-    def exec(self, command: Any) -> tuple[int, str]:
-        done = self.container.exec_run(list(command))
-        return done.exit_code, done.output.decode()
-
-    def signal(self, name: str) -> None:
-        self.container.kill(name)
-
-
 @contextlib.contextmanager
-def haproxy(name: str, network: str, folder: Path) -> Iterator[Proxy]:
-    """Quaylock's HAProxy, as the role ingress runs it."""
-    for part in ("", "conf", "conf/certs", "run"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        os.chown(folder / part, 99 if part == "run" else 0, 99)
-        (folder / part).chmod(0o750)
-    settings = Settings((Entrypoint("http", PORT),))
-    doer = _Doer()
-    driver = HAProxy(str(folder), doer)
-    driver.configure(settings)
-    volumes = {
-        str(folder / "conf"): {"bind": "/usr/local/etc/haproxy", "mode": "ro"},
-        str(folder / "run"): {"bind": "/run/haproxy", "mode": "rw"},
-    }
-    command = ["haproxy", "-W", "-db", "-S", "/run/haproxy/master.sock,mode,660"]
-    doer.container = made = _container(name, network, volumes, [*command, "-f", "/usr/local/etc/haproxy/haproxy.cfg"])
-    try:
-        route = {"probe": [Route("http", 8000, host="probe.invalid")]}
-        until = time.monotonic() + 10
-        while any("does not answer" in said for said in driver.problems("probe", route)):
-            if time.monotonic() > until:
-                raise RuntimeError(f"the proxy does not start: {made.logs().decode()}")
-            time.sleep(0.05)
-        address = _address(made, network)
-        driver.configure(Settings((Entrypoint("http", PORT),), address=address))
-        ingress = deploy.IngressSettings(str(folder), name, network, {"http": PORT})
-        yield Proxy(f"{address}:{PORT}", ingress, lambda: made.logs(tail=50).decode())
-    finally:
-        made.remove(force=True)
-        shutil.rmtree(folder, ignore_errors=True)
+def ours(driver: str, network: str) -> Iterator[Proxy]:
+    """Quaylock's proxy of that driver, as the role ingress runs it."""
+    with running(driver, network) as made:
+        assert isinstance(made, Contained)
+        entrypoints = {"http": HTTP, "db": TCP}
+        ingress = deploy.IngressSettings(str(made.folder), made.container.name, network, entrypoints, driver)
+        yield Proxy(f"{made.address}:{HTTP}", ingress, lambda: made.log()[-5000:])
 
-
-DRIVERS: Mapping[str, Callable[..., contextlib.AbstractContextManager[Proxy]]] = {"haproxy": haproxy}
 
 BY_HAND = """
 global
