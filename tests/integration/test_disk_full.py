@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, WEB, Harbour, web
+from .conftest import ROOT, WEB, Harbour
 from .test_images import REGISTRY, have
 
 docker = pytest.importorskip("docker")
@@ -125,11 +125,15 @@ def test_disk_full_midway_in_a_pull(registry: str, small_engine: str, tmp_path: 
     there = docker.DockerClient(base_url=small_engine)
     harbour = Harbour("small", tmp_path, there, {"docker_host": small_engine})
 
+    def service(tag: str, **environment: str) -> dict[str, Any]:
+        # an engine in a container without privileges cannot exec
+        gate = {"none": "nobody can ask it here"}
+        update = {"update_config": {"monitor": "0.3s"}}
+        image = f"{registry}/web:{tag}"
+        return {"image": image, "environment": environment, "x-quaylock": {"gate": gate}, "deploy": update}
+
     def services(tag: str) -> dict[str, Any]:
-        return {
-            "web": web(image=f"{registry}/web:{tag}"),
-            "other": web(image=f"{registry}/web:small", environment={"TAG": tag}),
-        }
+        return {"web": service(tag), "other": service("small", TAG=tag)}
 
     harbour.deployed(services("small"))
     before = harbour.identities()

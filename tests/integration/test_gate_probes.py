@@ -26,24 +26,27 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def replica(client: Any, web_built: str) -> Iterator[Callable[..., tuple[str, docker_engine.DockerEngine]]]:
-    """Starts one container of the test application; its name, and an engine that prefers the network given first."""
-    made: list[Any] = []
+    """One container of the test application like that; its name, and an engine that prefers its last network."""
+    made: dict[str, Any] = {}
     networks: list[Any] = []
 
     def start(*names: str, internal: bool = False, **about: Any) -> tuple[str, docker_engine.DockerEngine]:
+        key = f"{names} {internal} {about}"
+        if key in made and not names:
+            return made[key].name, docker_engine.DockerEngine(client)
         created = [client.networks.create(f"qr-{n}-{time.time_ns()}", internal=internal) for n in names]
         networks.extend(created)
         if created:
             about["network"] = created[0].name
         container = client.containers.create(WEB, name=f"qr-probe-{time.time_ns()}", **about)
-        made.append(container)
+        made[key] = container
         for network in created[1:]:
             network.connect(container)
         container.start()
         return container.name, docker_engine.DockerEngine(client, created[-1].name if created else "")
 
     yield start
-    for container in made:
+    for container in made.values():
         container.remove(force=True)
     for network in networks:
         network.remove()
