@@ -26,8 +26,8 @@ from .test_images import REGISTRY, have
 docker = pytest.importorskip("docker")
 pytestmark = pytest.mark.integration
 
-DISK = "160m"
-BLOB = 110 << 20
+DISK = "110m"
+BLOB = 75 << 20
 """bytes: its layer comes down, and has no room beside itself to be unpacked"""
 
 
