@@ -17,9 +17,11 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.quaylock.stacks.plugins.module_utils import audit
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import progress, report
+from ansible_collections.quaylock.stacks.plugins.module_utils.core import board, progress, report
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.timeline import Timeline, read
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
+from ansible_collections.quaylock.stacks.plugins.plugin_utils.screen import Screen
 
 MODULE = "quaylock.stacks.rollout"
 NEWS = 5
@@ -107,6 +109,8 @@ class ActionModule(ActionBase):
         ask = {k: args[k] for k in ("name", "again", "state_dir", "docker_host") if k in args}
         since, last, first = 0, time.monotonic(), 0.0
         shown: set[str] = set()
+        screen = Screen(variables)
+        told = Timeline()
         while True:
             try:
                 news = self._call({**ask, "follow": {"rollout": rollout, "since": since, "timeout": NEWS}}, variables)
@@ -129,8 +133,13 @@ class ActionModule(ActionBase):
             last = time.monotonic()
             if news.get("failed"):
                 return news
+            told = read(((e["at"], e["what"], e["details"]) for e in news["events"]), told)
+            if screen.there:
+                screen.draw(board.rollout(told, f"{host} {name} {rollout}", told.now, screen.width))
             for entry in news["events"]:
                 since, first = entry["seq"], first or entry["at"]
+                if screen.there:
+                    continue
                 text = progress.line(entry["what"], entry["details"])
                 # a probe that counts down says the same thing each time
                 if _gist(text) not in shown or entry["what"] != "done":

@@ -100,7 +100,8 @@ class SqliteJournal:
         try:
             file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-            self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only while the file is still empty
+            if not file.exists() or not file.stat().st_size:
+                self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that exists it would be a write
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA journal_size_limit = {WAL_LEFT}")
@@ -292,12 +293,16 @@ class SqliteJournal:
             self._shrink()
 
     def _shrink(self) -> None:
-        """Free pages go back to the disk. Somebody who reads meanwhile only postpones it to the next time."""
+        """Free pages go back to the disk. Somebody who reads meanwhile only postpones it to the next time.
+
+        The write-ahead log is not cut by hand: before 3.51.3 SQLite can lose pages when somebody else writes meanwhile
+        (sqlite.org/wal.html, the WAL-reset bug). Its own checkpoints and the last connection's end do it.
+        """
         with contextlib.suppress(sqlite3.OperationalError):
             if self._db.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
+                self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._db.execute("VACUUM")  # a file of the first schema takes the setting only with a whole one
             self._db.executescript("PRAGMA incremental_vacuum")  # execute would take one page
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _one(self, query: str, values: tuple[Any, ...]) -> Any:
         with self._lock:

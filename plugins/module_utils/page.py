@@ -39,6 +39,18 @@ def shown(request: Request, doors: Doors, host_name: str) -> dict[str, Any]:
     return {"host": host_name, "at": stamp(time.time()), "stacks": stacks}
 
 
+def detailed(request: Request, doors: Doors, host_name: str) -> dict[str, Any]:
+    """What `status` tells, with releases, rollouts and the log of a rollout that is under way, as plain values."""
+    host, journal = open_host(request)
+    entry = status(request, doors, host_name)
+    entry["releases"] = listing(journal, request.name, request.releases_kept, host.engine, host.files)
+    rollouts = [rollout(journal, s) for s in journal.history(request.name, ROLLOUTS)]
+    entry["rollouts"] = [{k: v for k, v in r.items() if k != "timeline"} for r in rollouts]
+    under_way = rollouts[0]["id"] if rollouts and entry["in_progress"] else ""
+    entry["log"] = [{"at": e.at, "what": e.what, "details": e.details} for e in journal.events(under_way)]
+    return entry
+
+
 def known(journal: SqliteJournal) -> list[str]:
     """Stacks that are here, or should be: not those that were taken down."""
     return [name for name in journal.stacks() if [s.outcome for s in journal.history(name, 1)] != ["removed"]]

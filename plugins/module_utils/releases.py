@@ -121,9 +121,9 @@ def protect(images: ImageStore, stack: str, releases: Sequence[Release], removed
 
 def _let_go(images: ImageStore, tag: str, image: str, own: bool) -> None:
     names = [n for n in images.names(image) if n != tag]
-    ours = [n for n in names if n.startswith(f"{image_sources.OWN_REGISTRY}/")]
-    if own and ours == names and not images.in_use(image):
-        for name in ours:
+    elsewhere = any(n.startswith(f"{core.REPOSITORY}:") for n in names)  # another stack keeps it
+    if own and not elsewhere and not images.in_use(image):
+        for name in (n for n in names if n.startswith(f"{image_sources.OWN_REGISTRY}/")):
             images.untag(name)
     images.untag(tag)
 

@@ -12,6 +12,7 @@ version_added: 0.1.0
 short_description: Services, health, replicas, release and URLs of stacks on a host
 description:
   - Reads the engine, the proxy and the journal. It changes nothing.
+  - With O(watch) the action plugin of the same name asks again and again, and shows a board in the terminal.
 options:
   name:
     description: The stack. Every stack that the host's journal knows when it is empty.
@@ -25,6 +26,26 @@ options:
     description: The proxy's entrypoints by name, each with C(port), C(address) and C(tls), for the URLs.
     type: dict
     default: {}
+  detailed:
+    description: Also tell containers' releases, the kept releases, and the last rollouts with what went wrong.
+    type: bool
+    default: false
+  watch:
+    description: Keep looking, and show what changes, until it is interrupted or O(watch_for) is over.
+    type: bool
+    default: false
+  watch_for:
+    description: Seconds to watch; 0 until interrupted.
+    type: float
+    default: 0
+  interval:
+    description: Seconds between two looks.
+    type: float
+    default: 2
+  releases_kept:
+    description: How many releases are kept.
+    type: int
+    default: 5
   ingress_folder:
     description: The folder of the proxy's configuration and sockets.
     type: path
@@ -74,6 +95,8 @@ stacks:
       C(last_rollout), C(urls) and C(services).
     - Each service has C(name), C(image), C(replicas), C(wanted), C(one_shot), C(health), C(restarts), C(routed),
       C(containers) and C(urls).
+    - With O(detailed) or O(watch) a stack has C(releases) and C(rollouts) too, and C(log), the log of a rollout that is
+      under way.
   returned: always
   type: list
   elements: dict
@@ -86,13 +109,21 @@ stack:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, status
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, page, status
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+
+MIN_INTERVAL = 0.5
 
 SPEC: dict[str, Any] = {
     "name": {"type": "str", "default": ""},
     "host": {"type": "str", "default": "localhost"},
     "entrypoints": {"type": "dict", "default": {}},
+    "detailed": {"type": "bool", "default": False},
+    "watch": {"type": "bool", "default": False},
+    "watch_for": {"type": "float", "default": 0},
+    "interval": {"type": "float", "default": 2},
+    "releases_kept": {"type": "int", "default": 5},
     "ingress_folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
     "ingress_container": {"type": "str", "default": "ingress-haproxy"},
     "ingress_network": {"type": "str", "default": "quaylock_ingress"},
@@ -119,14 +150,23 @@ def main() -> None:
             name=name,
             definition={},
             ingress=ingress if doors else None,
+            releases_kept=params["releases_kept"],
             state_dir=params["state_dir"],
             config_dir=params["config_dir"],
             docker_host=params["docker_host"],
         )
 
     with answering(module):
+        if params["interval"] < MIN_INTERVAL or params["watch_for"] < 0:
+            least = f"{MIN_INTERVAL} at least"
+            raise Invalid(
+                (Finding("interval, watch_for", "they are seconds", f"interval {least}, watch_for 0 or more"),)
+            )
+        if refused := deploy.limits(request("")):
+            raise Invalid(refused)
         names = [params["name"]] if params["name"] else status.stacks(request(""))
-        found = [status.status(request(name), doors, params["host"]) for name in names]
+        look = page.detailed if params["detailed"] or params["watch"] else status.status
+        found = [look(request(name), doors, params["host"]) for name in names]
         answer: dict[str, Any] = {"changed": False, "stacks": found}
         if params["name"]:
             answer["stack"] = found[0]

@@ -102,11 +102,18 @@ class Harbour:
     def running(self, service: str = "") -> list[str]:
         return [name for name, body in self.containers(service).items() if body["State"]["Running"]]
 
+    def kept(self) -> list[str]:
+        """The names that images of kept releases have."""
+        names = [n for i in self.client.images.list("quaylock.kept/image") for n in i.tags]
+        return sorted(n for n in names if n.startswith(f"quaylock.kept/image:{self.name}."))
+
     def clear(self) -> None:
         for body in self.containers().values():
             self.client.api.remove_container(body["Id"], force=True, v=True)
         for network in self.client.networks.list(filters={"label": f"com.docker.compose.project={self.name}"}):
             network.remove()
+        for name in self.kept():
+            self.client.images.remove(name)
         for volume in self.client.volumes.list(filters={"label": f"com.docker.compose.project={self.name}"}):
             volume.remove(force=True)
 

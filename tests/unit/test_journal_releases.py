@@ -89,11 +89,15 @@ def test_the_file_does_not_grow_without_bound(path: str) -> None:
     for day in range(60):
         rollout(journal, f"r{day}", day * DAY, "rolled back" if day % 3 else "deployed", events=8)
         journal.prune(day * DAY + 3, days=10)
-        sizes.append(sum(os.path.getsize(f) for f in (path, f"{path}-wal")))
+        journal.close()
+        sizes.append(os.path.getsize(path))
+        journal = SqliteJournal(path)
     assert max(sizes[20:]) < 1.3 * max(sizes[:13])
     assert len(journal.history("shop", 1000)) <= 11 + 5
     journal.prune(1000 * DAY)
+    journal.close()
     assert os.path.getsize(path) < sizes[8], "room that is free goes back to the disk"
+    assert not os.path.exists(f"{path}-wal")
 
 
 def test_a_file_of_the_first_schema_is_brought_up_to_date_in_place(path: str) -> None:
@@ -130,6 +134,18 @@ def test_two_bring_it_up_to_date_at_the_same_time(path: str) -> None:
     for thread in threads:
         thread.join()
     assert broken == []
+
+
+def test_who_only_reads_writes_nothing(path: str) -> None:
+    """Followers open it all the time while a rollout writes and SQLite cuts its log: they must not be writers too."""
+    journal = SqliteJournal(path)
+    rollout(journal, "r1", 1000)
+    before = journal._db.execute("PRAGMA data_version").fetchone()
+    for _turn in range(3):
+        other = SqliteJournal(path)
+        assert other.releases("shop")
+        other.close()
+    assert journal._db.execute("PRAGMA data_version").fetchone() == before
 
 
 def test_a_file_of_a_newer_version_is_refused_in_words(path: str) -> None:
