@@ -135,7 +135,7 @@ class ActionModule(ActionBase):
                 return news
             told = read(((e["at"], e["what"], e["details"]) for e in news["events"]), told)
             if screen.there:
-                screen.draw(board.rollout(told, f"{host} {name} {rollout}", told.now, screen.width))
+                screen.draw(board.rollout(told, f"{host} {name}", told.now, screen.width))
             for entry in news["events"]:
                 since, first = entry["seq"], first or entry["at"]
                 if screen.there:

@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
             title = f"{host} {stack['name']}"
             if stack.get("log"):
                 told = read((e["at"], e["what"], e["details"]) for e in stack["log"])
-                lines += board.rollout(told, f"{title} {stack['rollouts'][0]['id']}", told.now, width)
+                lines += board.rollout(told, title, told.now, width)
             else:
                 lines += board.rest(stack, title, width)
         return lines or [f"– {host}  no stack was deployed here"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -143,8 +144,8 @@ def wanted_of(request: Request) -> Wanted:
         raise Invalid(found)
     if not request.release:
         return Wanted(*stack_of(request))
-    journal = SqliteJournal(request.journal_path)
-    release = chosen(request.name, request.release, journal.releases(request.name, request.releases_kept))
+    with contextlib.closing(SqliteJournal(request.journal_path)) as journal:
+        release = chosen(request.name, request.release, journal.releases(request.name, request.releases_kept))
     return Wanted(releases.read(release), Model(**release.model), release)
 
 

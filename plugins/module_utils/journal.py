@@ -138,6 +138,15 @@ class SqliteJournal:
     def close(self) -> None:
         self._db.close()
 
+    def __del__(self) -> None:
+        """A connection is part of a cycle, so it would stay open until the garbage is collected.
+
+        One that is open while the process forks is fatal: in the child SQLite believes that it holds locks, which it
+        does not, and somebody else removes the log that the child writes.
+        """
+        if hasattr(self, "_db"):
+            self._db.close()
+
     @contextlib.contextmanager
     def _durably(self) -> Iterator[None]:
         """One write that is on the disk when this ends; other writes reach it with the next checkpoint."""
@@ -295,8 +304,8 @@ class SqliteJournal:
     def _shrink(self) -> None:
         """Free pages go back to the disk. Somebody who reads meanwhile only postpones it to the next time.
 
-        The write-ahead log is not cut by hand: before 3.51.3 SQLite can lose pages when somebody else writes meanwhile
-        (sqlite.org/wal.html, the WAL-reset bug). Its own checkpoints and the last connection's end do it.
+        The write-ahead log is not cut by hand, which would wait for readers and keeps them waiting: SQLite's own
+        checkpoints and the last connection's end do it.
         """
         with contextlib.suppress(sqlite3.OperationalError):
             if self._db.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:

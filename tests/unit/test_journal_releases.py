@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sqlite3
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SCHEMA, SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 
@@ -146,6 +149,40 @@ def test_who_only_reads_writes_nothing(path: str) -> None:
         assert other.releases("shop")
         other.close()
     assert journal._db.execute("PRAGMA data_version").fetchone() == before
+
+
+def open_files(path: str) -> list[str]:
+    """Descriptors of this process on a file."""
+    there = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            there.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [name for name in there if name.startswith(path)]
+
+
+def test_what_goes_out_of_sight_is_closed_at_once(path: str) -> None:
+    """A connection that is open while a rollout forks would make the child write without locks."""
+    gc.disable()
+    try:
+        SqliteJournal(path).history("shop")
+        assert open_files(path) == []
+    finally:
+        gc.enable()
+
+
+def test_a_return_forks_with_no_journal_open(tmp_path: Path) -> None:
+    request = deploy.Request("shop", release="r1", state_dir=str(tmp_path))
+    model = {"definition": {"services": {"web": {"image": "web:1"}}}, "context": {**deploy.model_of(request).context}}
+    journal = SqliteJournal(request.journal_path)
+    journal.begin("r1", "shop", "deploy", "jane", 1, model)
+    journal.milestone("r1", "committed", 2, {"members": {}, "images": {}, "ran": []})
+    journal.close()
+    gc.disable()
+    try:
+        assert deploy.wanted_of(request).release is not None
+        assert open_files(request.journal_path) == []
+    finally:
+        gc.enable()
 
 
 def test_a_file_of_a_newer_version_is_refused_in_words(path: str) -> None:

@@ -25,7 +25,7 @@ def rollout(timeline: Timeline, title: str, now: float, width: int = 80, height:
     phase = _phase(timeline)
     head = f"{title}  {phase}  {span(max(now - timeline.begun, 0.0)) if timeline.begun else ''}"
     if services:
-        head += f"  {done} of {len(services)} services are through"
+        head += f"  {done} of {len(services)} through"
     if not services and timeline.note:
         return _fit([("●", head), (" ", timeline.note)], width)
     label = max((len(s) for s in services), default=0)

@@ -27,19 +27,19 @@ SERVE = (6.0, "done", {"do": "Route", "service": "web", "servers": ["web-1", "we
 BOARDS = [
     # name, entries, lines
     ("a pull", [(1.0, "note", {"said": "web:1: pulling 40 %"})], ["● shop  looks and fetches images  4 s", "  web:1: pulling 40 %"]),
-    ("planned", [PLAN], ["● shop  rolls out  4 s  0 of 2 services are through",
+    ("planned", [PLAN], ["● shop  rolls out  4 s  0 of 2 through",
      "○   db   0/1            is next", "○   web  0/2            waits for db"]),
     ("under way", [PLAN, *UP, done("Start", "web-1", 4), done("Look", "web-1", 4.5, running=True, passed=False, output="GET :80 -> 503\nmore")],
-     ["● shop  rolls out  4 s  0 of 2 services are through",
+     ["● shop  rolls out  4 s  0 of 2 through",
       "●   db   1/1       1 s  passes its checks", "○   web  0/2            is next"]),
     ("not ready", [PLAN, *UP, done("Start", "web-1", 4), done("Start", "web-2", 4), done("Look", "web-1", 4.5, running=True, passed=False, output="GET :80 -> 503\nmore")],
-     ["● shop  rolls out  4 s  0 of 2 services are through",
+     ["● shop  rolls out  4 s  0 of 2 through",
       "●   db   1/1       1 s  passes its checks", "●   web  0/2       1 s  not ready: GET :80 -> 503"]),
     ("released", [PLAN, *BOTH, SERVE, (7.0, "committed", {})],
-     ["✔ shop  is released, what was before leaves  6 s  2 of 2 services are through",
+     ["✔ shop  is released, what was before leaves  6 s  2 of 2 through",
       "✔   db   1/1       1 s  passed", "✔   web  2/2       1 s  serves"]),
     ("failed", [PLAN, *UP, done("Start", "web-1", 3), done("Look", "web-1", 4, running=False, exit_code=3), (4.0, "do", {"do": "Explain", "service": "web", "name": "web-1"})],
-     ["✖ shop  turns back  4 s  0 of 2 services are through",
+     ["✖ shop  turns back  4 s  0 of 2 through",
       "●   db   1/1       1 s  passes its checks", "✖   web  0/2       1 s  failed: exited with code 3"]),
 ]  # fmt: skip
 
