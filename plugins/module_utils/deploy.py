@@ -28,7 +28,7 @@ from .core.rollout import AT_ONCE, Outcome, Rollout, advance, milestone
 from .journal import KEEP_DAYS, SqliteJournal
 from .perform import Host, clear_files, local_image, observe, rendered, rendered_path, withdraw
 from .ports import Ingress, PortError
-from .proxy import ProxyContainer, driver_of
+from .proxy import driver_of, installed
 from .runner import run
 
 TO_BE_FETCHED = ""
@@ -43,7 +43,8 @@ class IngressSettings:
     container: str
     network: str
     entrypoints: Mapping[str, int]
-    driver: str = "haproxy"
+    driver: str = ""
+    """the one that the host's proxy was configured for, where it is empty"""
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def open_host(request: Request, stack: Stack | None = None) -> tuple[Host, Sqlit
     ingress: Ingress | None = None
     if request.ingress is not None:
         of = request.ingress
-        ingress = driver_of(of.driver, of.folder, ProxyContainer(engine, of.container))
+        ingress = driver_of(of.driver or installed(of.folder), of.folder, engine, of.container)
     given = {"secret": request.secrets, "config": request.configs}
     contents = (
         {f.host_path: given[f.kind][f.key] for f in stack.files if not f.external}

@@ -13,9 +13,13 @@ from typing import Any
 from .adapters import docker_engine
 from .adapters.haproxy import HAProxy
 from .adapters.local import HostFiles
+from .adapters.proxy_files import text_of
 from .adapters.traefik import Traefik
 from .core import traefik_config
-from .core.proxy_settings import ACME_CA, Wanted, settings_of
+from .core.proxy_settings import ACME_CA, DRIVERS, Wanted, settings_of
+
+DRIVER_FILE = "driver"
+"""names the driver that the folder was configured for"""
 
 
 class ProxyContainer:
@@ -39,10 +43,21 @@ class ProxyContainer:
 
 
 def driver_of(
-    name: str, folder: str, container: ProxyContainer, say: Callable[[str], None] = lambda _: None
+    name: str,
+    folder: str,
+    engine: docker_engine.DockerEngine,
+    container: str = "",
+    say: Callable[[str], None] = lambda _: None,
 ) -> HAProxy | Traefik:
     """The driver with this name (DRIVERS)."""
-    return (Traefik if name == "traefik" else HAProxy)(folder, container, say)
+    of = ProxyContainer(engine, container or f"ingress-{name}")
+    return (Traefik if name == "traefik" else HAProxy)(folder, of, say)
+
+
+def installed(folder: str) -> str:
+    """Which driver a host's proxy was configured for; the first one where nothing says it."""
+    name = text_of(os.path.join(folder, DRIVER_FILE)).strip()
+    return name if name in DRIVERS else DRIVERS[0]
 
 
 def configure(wanted: Wanted, dry: bool = False) -> dict[str, Any]:
@@ -50,7 +65,7 @@ def configure(wanted: Wanted, dry: bool = False) -> dict[str, Any]:
     settings = settings_of(wanted)
     said: list[str] = []
     engine = docker_engine.DockerEngine(docker_engine.connect(wanted.docker_host))
-    driver = driver_of(wanted.driver, wanted.folder, ProxyContainer(engine, wanted.container), said.append)
+    driver = driver_of(wanted.driver, wanted.folder, engine, wanted.container, said.append)
     before, after = driver.plan(settings)
     places = _places(wanted)
     files = _files(wanted)
@@ -101,10 +116,11 @@ def _as(path: str, mode: int, uid: int, gid: int) -> bool:
 def _files(wanted: Wanted) -> dict[str, bytes | None]:
     """Certificates to write, or to remove (None)."""
     conf = Path(wanted.folder) / "conf"
-    files = {str(conf / "certs" / f"{name}.pem"): text.encode() for name, text in wanted.certificates.items()}
+    files = {str(conf.parent / DRIVER_FILE): f"{wanted.driver}\n".encode()}
+    files |= {str(conf / "certs" / f"{name}.pem"): text.encode() for name, text in wanted.certificates.items()}
     if wanted.acme.get("ca"):
         files[str(conf / ACME_CA)] = str(wanted.acme["ca"]).encode()
-    known = [*(conf / "certs").glob("*.pem"), conf / ACME_CA]
+    known = [*(conf / "certs").glob("*.pem"), conf / ACME_CA, conf.parent / DRIVER_FILE]
     there = {str(p): p.read_bytes() for p in known if p.is_file()}
     changes: dict[str, bytes | None] = {p: c for p, c in files.items() if there.get(p) != c}
     return {**changes, **dict.fromkeys(p for p in there if p not in files)}

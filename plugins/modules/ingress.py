@@ -11,18 +11,23 @@ author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
 short_description: Configure the proxy of a host
 description:
-  - Writes the proxy's configuration and certificates, and keeps what stacks have routed. A proxy that runs is reloaded
-    only where its structure changed; nothing is lost by that.
+  - Writes the proxy's configuration and certificates, and keeps what stacks have routed. A proxy that runs takes it up
+    without losing anything; what only a restart of Traefik takes changes RV(start), which its container carries.
   - The proxy itself is a container that the role C(ingress) rolls out.
 options:
   folder:
-    description: The folder on the host. It gets C(conf) and C(run), which the container mounts.
+    description: The folder on the host. It gets C(conf), and C(run) or C(acme), which the container mounts.
     type: path
     default: /var/lib/quaylock/ingress
-  container:
-    description: The proxy's container.
+  driver:
+    description: The proxy.
     type: str
-    default: ingress-haproxy
+    choices: [haproxy, traefik]
+    default: haproxy
+  container:
+    description: The proxy's container, C(ingress-) and the driver where it is empty.
+    type: str
+    default: ""
   address:
     description: The proxy's address on its network, where switches are confirmed.
     type: str
@@ -40,6 +45,13 @@ options:
     description: Certificates by name, each the PEM text of chain and key. Others in the folder are removed.
     type: dict
     default: {}
+  acme:
+    description:
+      - How certificates come by ACME, for V(traefik) - C(email), C(server) (the address of its directory; by default
+        that of Let's Encrypt), C(challenge) (V(http) for HTTP-01, V(tls) for TLS-ALPN-01) and C(ca), PEM text of the
+        certificate that the ACME server itself is known by, where that is not a public one.
+    type: dict
+    default: {}
   hsts:
     description: Seconds for Strict-Transport-Security; 0 for none.
     type: int
@@ -50,13 +62,12 @@ options:
     choices: [all, errors, none]
     default: errors
   max_connections:
-    description: Connections at the same time.
+    description: Connections at the same time. Traefik has no such limit, and leaves the default only.
     type: int
     default: 10000
   uid:
-    description: The user that the proxy runs as.
+    description: The user that the proxy runs as, 99 for HAProxy and 65532 for Traefik where it is not given.
     type: int
-    default: 99
   docker_host:
     description: The engine's address, where it is not the usual socket.
     type: str
@@ -78,6 +89,14 @@ EXAMPLES = r"""
     address: 172.30.0.2
     entrypoints:
       web: {port: 8080}
+
+- name: Certificates from Let's Encrypt
+  quaylock.stacks.ingress:
+    driver: traefik
+    address: 172.30.0.2
+    entrypoints:
+      web: {port: 443, redirect: 80, tls: enforced}
+    acme: {email: operator@example.org}
 """
 
 RETURN = r"""
@@ -86,6 +105,10 @@ said:
   returned: always
   type: list
   elements: str
+start:
+  description: Names what the proxy has to be started with; another one asks for another container. Empty for HAProxy.
+  returned: always
+  type: str
 """
 
 from typing import Any
@@ -96,17 +119,21 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answer
 
 SPEC: dict[str, Any] = {
     "folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
-    "container": {"type": "str", "default": "ingress-haproxy"},
+    "driver": {"type": "str", "choices": ["haproxy", "traefik"], "default": "haproxy"},
+    "container": {"type": "str", "default": ""},
     "address": {"type": "str", "required": True},
     "entrypoints": {"type": "dict", "required": True},
     "tls": {"type": "str", "choices": ["off", "if-certs", "enforced"], "default": "off"},
     "certificates": {"type": "dict", "default": {}, "no_log": True},
+    "acme": {"type": "dict", "default": {}},
     "hsts": {"type": "int", "default": 31536000},
     "access_log": {"type": "str", "choices": ["all", "errors", "none"], "default": "errors"},
     "max_connections": {"type": "int", "default": 10000},
-    "uid": {"type": "int", "default": 99},
+    "uid": {"type": "int"},
     "docker_host": {"type": "str", "default": ""},
 }
+
+USERS = {"haproxy": 99, "traefik": 65532}
 
 
 def main() -> None:
@@ -116,15 +143,17 @@ def main() -> None:
     with answering(module):
         wanted = proxy.Wanted(
             folder=params["folder"],
-            container=params["container"],
+            driver=params["driver"],
+            container=params["container"] or f"ingress-{params['driver']}",
             address=params["address"],
             entrypoints=params["entrypoints"],
             tls=params["tls"],
             certificates=params["certificates"],
+            acme=params["acme"],
             hsts=params["hsts"],
             access_log=params["access_log"],
             max_connections=params["max_connections"],
-            uid=params["uid"],
+            uid=USERS[params["driver"]] if params["uid"] is None else params["uid"],
             docker_host=params["docker_host"],
         )
         answer = proxy.configure(wanted, dry=module.check_mode)

@@ -71,9 +71,9 @@ options:
         type: path
         default: /var/lib/quaylock/ingress
       container:
-        description: The proxy's container.
+        description: The proxy's container, that of the host's driver where it is empty.
         type: str
-        default: ingress-haproxy
+        default: ""
       network:
         description: The network on which the proxy reaches replicas.
         type: str
@@ -304,7 +304,7 @@ SPEC: dict[str, Any] = {
         "type": "dict",
         "options": {
             "folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
-            "container": {"type": "str", "default": "ingress-haproxy"},
+            "container": {"type": "str", "default": ""},
             "network": {"type": "str", "default": "quaylock_ingress"},
             "entrypoints": {"type": "dict", "default": {}},
         },

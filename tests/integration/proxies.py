@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -244,8 +245,10 @@ def image() -> str:
 
 
 @contextlib.contextmanager
-def running(kind: str, network: str, **changed: Any) -> Iterator[Proxy]:
-    """A proxy of that kind; `changed` are settings."""
+def running(
+    kind: str, network: str, files: Mapping[str, str] = MappingProxyType({}), **changed: Any
+) -> Iterator[Proxy]:
+    """A proxy of that kind; `files` lie in its folder before it starts, `changed` are settings."""
     # a short path: a socket's may have 107 characters
     folder = Path("/tmp") / f"{PREFIX}-{secrets.token_hex(4)}"
     for part in ("conf/certs", "conf/dynamic", "run", "acme"):
@@ -265,6 +268,8 @@ def running(kind: str, network: str, **changed: Any) -> Iterator[Proxy]:
         if kind == "traefik":
             made.settings = replace(settings, conf="/etc/traefik")
     made.settings = replace(made.settings, **changed)
+    for name, text in files.items():
+        (folder / name).write_text(text)
     made.ingress = (Traefik if kind == "traefik" else HAProxy)(str(folder), made, made.said.append)  # type: ignore[arg-type]
     try:
         made.ingress.configure(made.settings)

@@ -237,6 +237,7 @@ def _http_door(table: Table, entrypoint: Entrypoint, binds: list[str], encrypted
         "    http-request del-header Forwarded",
         f"    http-request set-header X-Forwarded-Proto {'https' if encrypted else 'http'}",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "    http-request set-header X-Real-IP %[src]",
         "    option forwardfor",
     ]
     if encrypted and settings.hsts:

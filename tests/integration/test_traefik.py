@@ -1,0 +1,218 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Traefik's own ways to fail: its files, garbage beside them, restarts, and who may ask its API."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.traefik import Traefik
+from ansible_collections.quaylock.stacks.plugins.module_utils.core import traefik_config
+from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.integration import proxies, test_rollout_routed
+from ansible_collections.quaylock.stacks.tests.integration.proxies import HTTP, WEB, Contained, Proxy, Replicas, servers
+from ansible_collections.quaylock.stacks.tests.load import under
+
+from .conftest import Harbour
+
+pytestmark = pytest.mark.integration
+
+network, image, replicas = proxies.network, proxies.image, proxies.replicas
+proxy = proxies.proxy_of("traefik")
+OTHER = replace(WEB, host="other.example.org")
+
+
+@pytest.fixture
+def harbour(harbours: Callable[..., Harbour], proxy: Contained) -> Harbour:
+    doors = {"http": proxies.HTTP, "db": proxies.TCP}
+    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, doors, proxy.driver)
+    return harbours(ingress=settings)
+
+
+def test_good_and_bad_releases_under_load_lose_nothing(harbour: Harbour, proxy: Proxy) -> None:
+    test_rollout_routed.test_good_and_bad_releases_under_load_lose_nothing(harbour, proxy)
+
+
+def spoil(path: Path, content: bytes) -> None:
+    """As an editor does it: the file is another one at once."""
+    other = path.parent.parent / "other"
+    other.write_bytes(content)
+    other.replace(path)
+
+
+BREAKAGES: dict[str, Callable[[Proxy], object]] = {
+    "the routes are garbage": lambda p: spoil(p.configuration, b"http: {{"),
+    "the routes are half": lambda p: spoil(p.configuration, p.configuration.read_bytes()[:900]),
+    "the routes are binary": lambda p: spoil(p.configuration, bytes(range(256))),
+    "the routes are gone": lambda p: p.configuration.unlink(),
+    "the copy is garbage": lambda p: spoil(p.folder / "conf/routes.json", b"]"),
+    "both are garbage": lambda p: [spoil(f, b"]") for f in (p.configuration, p.folder / "conf/routes.json")],
+    "who may ask is forgotten": lambda p: (p.folder / "admin.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_lost_files_are_written_again(proxy: Proxy, replicas: Replicas, breakage: str) -> None:
+    old, new = ({name: replicas.start(name, name)} for name in ("web-1", "web-2"))
+    proxy.ingress.route("shop", "web", [WEB], old)
+    proxy.ingress.route("shop", "web", [WEB], new)
+    with under(proxy.load()) as load:
+        BREAKAGES[breakage](proxy)
+        load.warm(100)
+        # another stack's change repairs it
+        proxy.ingress.route("other", "web", [OTHER], new)
+    assert load.report.failed == 0, load.report
+    assert servers(proxy) == {"web-1": "drain", "web-2": "ready"}
+    if "routes are" in breakage:
+        assert any("routes.yaml is not a routing table" in said for said in proxy.said)
+    proxy.restarted()
+    assert "web-2" in proxy.get()[1]
+    assert proxy.get(host="other.example.org")[0] == 200
+
+
+def test_routes_that_somebody_empties_come_back_with_the_next_change(proxy: Proxy, replicas: Replicas) -> None:
+    """An empty file is a valid one for Traefik, which then routes nothing: the copy knows what was there."""
+    servers_ = {"web-1": replicas.start("web-1", "v1")}
+    proxy.ingress.route("shop", "web", [WEB], servers_)
+    proxy.configuration.write_text("")
+    until = time.monotonic() + 5
+    while proxy.get()[0] != 404:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    proxy.ingress.route("other", "web", [OTHER], servers_)
+    assert proxy.get()[0] == proxy.get(host="other.example.org")[0] == 200
+    assert any("taken from" in said and "routes.json" in said for said in proxy.said)
+
+
+GARBAGE = {
+    "mine.yml": b"http: {routers: [broken",
+    "aaa.yaml": b"\0\1\2",
+    "zzz.toml": b"[[[",
+    "routes.yaml.tmp": b"{",
+    # the same names as ours, to somewhere else
+    "other.yaml": b'{"http": {"routers": {"shop:web:route-0": {"rule": "PathPrefix(`/`)", "service": "nobody"}}}}',
+}
+
+
+def test_garbage_beside_the_routes_is_said_and_takes_nothing_down(proxy: Proxy, replicas: Replicas) -> None:
+    proxy.ingress.route("shop", "web", [WEB], {"web-1": replicas.start("web-1", "v1")})
+    new = {"web-2": replicas.start("web-2", "v2")}
+    with under(proxy.load()) as load:
+        for name, content in GARBAGE.items():
+            (proxy.configuration.parent / name).write_bytes(content)
+        proxy.ingress.route("shop", "web", [WEB], new)
+        load.warm(100)
+    assert load.report.failed == 0, load.report
+    assert load.report.answered_by["v2"] > 10
+    for name in GARBAGE:
+        assert any(f"{name} is not ours" in said for said in proxy.said)
+    proxy.restarted()
+    assert "v2" in proxy.get()[1]
+
+
+def test_a_restart_during_a_switch_and_after_it_leaves_nothing_unrouted(proxy: Proxy, replicas: Replicas) -> None:
+    """Whichever moment it hits: the switch ends, or is put back, and what serves is what the driver says."""
+    assert isinstance(proxy, Contained)
+    generation = {"web-0": replicas.start("web-0", "v0")}
+    proxy.ingress.route("shop", "web", [WEB], generation)
+    for turn, wait in enumerate((0.02, 0.1, 0.2, 0.3, 0.5), start=1):
+        new = {f"web-{turn}": replicas.start(f"web-{turn}", f"v{turn}")}
+        again = threading.Timer(wait, proxy.restart)
+        again.start()
+        with contextlib.suppress(PortError):
+            proxy.ingress.route("shop", "web", [WEB], new)
+        again.join()
+        proxy.up()
+        # the rollout's recovery asks again for what it wants
+        proxy.ingress.route("shop", "web", [WEB], new)
+        generation = new
+        assert proxy.ingress.routed("shop") == {"web": set(generation)}
+        assert f'"v{turn}"' in proxy.get()[1]
+    proxy.restarted()
+    assert proxy.ingress.routed("shop") == {"web": set(generation)}
+    assert proxy.get()[0] == 200
+
+
+def test_a_proxy_that_starts_without_its_routes_gets_them_back(proxy: Proxy, replicas: Replicas) -> None:
+    """Traefik watches a file only if it was there at its start: the driver restarts one that had none."""
+    address = replicas.start("web-1", "v1")
+    proxy.ingress.route("shop", "web", [WEB], {"web-1": address})
+    proxy.kill()
+    proxy.configuration.unlink()
+    proxy.start()
+    until = time.monotonic() + 10
+    while proxy.get()[0] not in (404, 200):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    proxy.ingress.route("shop", "web", [WEB], {"web-1": address})
+    assert proxy.get()[0] == 200
+    assert any("taken from" in said for said in proxy.said)
+
+
+def test_two_switches_within_the_throttle_both_count(proxy: Proxy, replicas: Replicas) -> None:
+    first, second = ({name: replicas.start(name, name)} for name in ("web-1", "web-2"))
+    for _turn in range(5):
+        proxy.ingress.route("shop", "web", [WEB], first)
+        proxy.ingress.route("shop", "web", [WEB], second)
+        assert all("web-2" in proxy.get()[1] for _look in range(3))
+
+
+def status(proxy: Proxy, path: str, *words: str) -> int:
+    url = f"http://{proxy.address}:{proxy.settings.health_port}{path}"
+    call = ["curl", "-so", "/dev/null", "-m", "5", "-w", "%{http_code}", *words, url]
+    return int(subprocess.run(call, capture_output=True, text=True, check=False).stdout)
+
+
+def test_the_api_is_for_who_has_the_secret_and_there_is_no_dashboard(proxy: Proxy, replicas: Replicas) -> None:
+    proxy.ingress.route("shop", "web", [WEB], {"web-1": replicas.start("web-1", "v1")})
+    token = json.loads((proxy.folder / "admin.json").read_text())["token"]
+    header = ("-H", f"X-Quaylock-Token: {token}")
+    assert status(proxy, "/ping") == 200
+    assert status(proxy, "/api/rawdata") == 404
+    assert status(proxy, "/api/rawdata", "-H", "X-Quaylock-Token: guess") == 404
+    assert status(proxy, "/api/rawdata", *header) == 200
+    assert status(proxy, "/dashboard/", *header) == 404
+    # through the doors that everybody has, there is none at all
+    assert proxy.get("/api/rawdata", host="shop.example.org")[0] == 404
+    assert proxy.get("/ping", host="other.example.org")[0] == 404
+    assert token not in proxy.log()
+    assert (proxy.folder / "admin.json").stat().st_mode & 0o777 == 0o600
+    assert proxy.configuration.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_server_that_waits_takes_our_requests_only(proxy: Proxy, replicas: Replicas) -> None:
+    """While it is confirmed, nobody who guesses its name is sent to it."""
+    old, new = ({name: replicas.start(name, name)} for name in ("web-1", "web-2"))
+    proxy.ingress.route("shop", "web", [WEB], old)
+    proxy.ingress.route("shop", "web", [WEB], new)
+    guess = ["-H", "Host: shop.example.org", "-H", "X-Quaylock-Server: web-1", "-H", "X-Quaylock-Token: guess"]
+    call = ["curl", "-si", "-m", "5", *guess, f"http://{proxy.address}:{HTTP}/version"]
+    answer = subprocess.run(call, capture_output=True, text=True, check=False).stdout
+    assert "web-2" in answer
+    assert "x-quaylock" not in answer.lower()
+
+
+def test_a_server_that_died_is_left_out_and_a_rule_that_traefik_refuses_is_said(
+    proxy: Proxy, replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = {name: replicas.start(name, name) for name in ("web-1", "web-2")}
+    proxy.ingress.route("shop", "web", [WEB], both)
+    replicas.stop("web-1")
+    # a connection that cannot be made is tried at the next server
+    assert [proxy.get()[0] for _turn in range(6)] == [200] * 6
+    monkeypatch.setattr(traefik_config, "_rule", lambda _route: "Nonsense(`x`)")
+    with pytest.raises(PortError, match=r"(?s)was not switched.*"):
+        proxy.ingress.route("shop", "web", [WEB], {"web-2": both["web-2"]})
+    monkeypatch.undo()
+    assert isinstance(proxy.ingress, Traefik)
+    proxy.ingress.route("shop", "web", [WEB], {"web-2": both["web-2"]})
+    assert proxy.get()[0] == 200
