@@ -30,7 +30,7 @@ FIXTURE = Path(__file__).parents[1] / "fixtures" / "compose" / "bodies"
 PROJECT = f"ql-bodies-{os.getpid()}"
 IMAGE = f"{PROJECT}:1"
 VARIABLES = {"IMAGE": IMAGE, "NET": f"10.213.{os.getpid() % 120}", "PORT": str(47000 + os.getpid() % 500)}
-SERVICES = ["plain", "process", "unchecked", "security", "limits", "older", "network", "host", "mounts"]
+SERVICES = ["plain", "process", "unchecked", "security", "limits", "older", "rare", "network", "host", "mounts"]
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def test_the_file_system_is_mounted_alike(pair: Pair) -> None:
     assert specified[0]["/fresh"]["VolumeOptions"]["NoCopy"] is True
 
 
-@pytest.mark.parametrize("name", ["plain", "network"])
+@pytest.mark.parametrize("name", ["plain", "rare", "network"])
 def test_a_service_is_found_by_the_same_names(pair: Pair, name: str) -> None:
     service = pair.stack.service(name)
     real = {network.key: network.name for network in pair.stack.networks}
