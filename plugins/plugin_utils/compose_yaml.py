@@ -32,12 +32,21 @@ def documents(text: str) -> list[Any]:
     try:
         # the loader below is PyYAML's safe one with other rules for plain words
         return list(yaml.load_all(text, Loader=_Loader))
+    except yaml.constructor.ConstructorError as wrong:
+        unknown = re.search(r"for the tag '([^']+)'", str(wrong.problem))
+        if unknown:
+            wrong.problem = f"the tag {unknown[1]} is not known; Compose has !reset and !override"
+        raise BrokenYamlError(_placed(wrong)) from wrong
     except yaml.MarkedYAMLError as wrong:
-        mark = wrong.problem_mark or wrong.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise BrokenYamlError(where + str(wrong.problem or wrong.context)) from wrong
+        raise BrokenYamlError(_placed(wrong)) from wrong
     except (yaml.YAMLError, RecursionError) as wrong:
         raise BrokenYamlError(str(wrong)) from wrong
+
+
+def _placed(wrong: yaml.MarkedYAMLError) -> str:
+    mark = wrong.problem_mark or wrong.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + str(wrong.problem or wrong.context)
 
 
 class _Loader(yaml.SafeLoader):

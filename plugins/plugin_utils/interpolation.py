@@ -34,16 +34,24 @@ def _one(text: str, at: int, variables: Mapping[str, Any], refuse: Refuse) -> tu
     if text[at : at + 1] == "{":
         end = _closing(text, at)
         name = _NAME.match(text, at + 1)
-        if end > 0 and name:
+        if end < 0:
+            refuse(f"{text!r} has a ${{ that is never closed", "end the variable with }, or write $$ for a dollar sign")
+            return "", len(text)
+        if name:
             inner = text[name.end() : end]
             operator = _OPERATOR.match(inner)
             if not inner or operator:
                 sign = operator[0] if operator else ""
                 return _value(name[0], sign, inner[len(sign) :], variables, refuse), end + 1
-    elif name := _NAME.match(text, at):
+        refuse(
+            f"{text[at - 1 : end + 1]!r} is not a variable",
+            "write ${NAME}, with :-, -, :?, ?, :+ or + after the name, or $$ for a dollar sign",
+        )
+        return "", end + 1
+    if name := _NAME.match(text, at):
         return _value(name[0], "", "", variables, refuse), name.end()
-    refuse(f"{text!r} has a $ that starts no variable", "write $$ for a dollar sign")
-    return "", len(text)
+    # as in Compose: a $ that starts no variable is a dollar sign
+    return "$", at
 
 
 def _value(name: str, sign: str, word: str, variables: Mapping[str, Any], refuse: Refuse) -> str:
@@ -65,10 +73,10 @@ def _value(name: str, sign: str, word: str, variables: Mapping[str, Any], refuse
 
 
 def _closing(text: str, at: int) -> int:
-    """Index of the brace that closes the one at `at`, -1 where none does."""
+    """Index of the brace that closes the one at `at`, -1 where none does. Braces of a default count: ${V:-{}}."""
     depth = 0
     for index in range(at, len(text)):
-        if text[index] == "{" and (index == at or text[index - 1] == "$"):
+        if text[index] == "{":
             depth += 1
         elif text[index] == "}":
             depth -= 1

@@ -233,8 +233,15 @@ REFUSED = [
         "secrets.s.environment: variable S is not set (set it, or stack_secrets.s)",
     ),
     ("x: &x [*x]", "is nested without end"),
-    ("services: {a: {image: 'a$'}}", "compose.yaml: services.a.image: 'a$' has a $ that starts no variable (write $$"),
-    ("services: {a: {environment: !!python/object:os.system {}}}", "could not determine a constructor"),
+    (
+        "services: {a: {image: 'a${'}}",
+        "compose.yaml: services.a.image: 'a${' has a ${ that is never closed (end the variable with }, or write $$",
+    ),
+    (
+        "services: {a: {environment: !!python/object:os.system {}}}",
+        "line 1, column 29: the tag tag:yaml.org,2002:python/object:os.system is not known",
+    ),
+    ("services: {a: {command: !rest x}}", "the tag !rest is not known; Compose has !reset and !override"),
 ]
 
 
@@ -331,6 +338,11 @@ ENV_FILES = [
     ('A="one\ntwo"\nB=3', {"A": "one\ntwo", "B": "3"}),
     ('A="say \\"hi\\""', {"A": 'say "hi"'}),
     ('A="\\$x"', {"A": "$x"}),
+    ("A=pa$1word$", {"A": "pa$1word$"}),
+    ("OUTER\r\nA=1\r\n", {"OUTER": "o", "A": "1"}),
+    ("word=W\nA=p$!$word\\$", {"word": "W", "A": "p$!W\\$"}),
+    ("A='one\\\\'\nB=2", {"A": "one\\\\", "B": "2"}),
+    ('A="\\0101\\\\0101"', {"A": "A\\0101"}),
     ("A=${NO:-d}", {"A": "d"}),
     ("OUTER\nNOT_THERE", {"OUTER": "o"}),
     ("A=x\r\nB=y\r\n", {"A": "x", "B": "y"}),
@@ -360,9 +372,29 @@ services: {a: {env_file: [a.env, {path: b.env}, {path: c.env, required: false}],
     }
 
 
-def test_raw_env_files_are_taken_as_they_are(write: Any) -> None:
-    folder = write(compose_yaml="services: {a: {env_file: [{path: a.env, format: raw}]}}", a_env="A='$x' # c\n")
-    assert load(folder).definition["services"]["a"]["environment"] == {"A": "'$x' # c"}
+RAW = [
+    ("A='$x' # c\n", {"A": "'$x' # c"}),
+    ("# c\n\n  A=  two  \nB==\n", {"A": "  two  ", "B": "="}),
+    ("OUTER\r\nNOT_THERE\r\nC=\r\n", {"OUTER": "o", "C": ""}),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), RAW)
+def test_raw_env_files_are_taken_as_they_are(write: Any, text: str, expected: dict[str, str]) -> None:
+    folder = write(compose_yaml="services: {a: {env_file: [{path: a.env, format: raw}]}}")
+    (folder / "a.env").write_bytes(text.encode())
+    assert load(folder, OUTER="o").definition["services"]["a"]["environment"] == expected
+
+
+def test_raw_env_files_have_no_spaces_in_names(write: Any) -> None:
+    folder = write(
+        compose_yaml="services: {a: {env_file: [{path: a.env, format: raw}]}}", a_env="A = 1\nexport B=2\n=3\n"
+    )
+    assert [line.split(": ", 1)[1].split(" (")[0] for line in refused(folder)] == [
+        "line 1 is not KEY=VALUE: 'A = 1'",
+        "line 2 is not KEY=VALUE: 'export B=2'",
+        "line 3 is not KEY=VALUE: '=3'",
+    ]
 
 
 def test_env_files_say_which_line_is_wrong(write: Any) -> None:

@@ -33,6 +33,14 @@ CASES = [
     ("${X:-$$5}", "$5"),
     ("${A:+${B}}", "b"),
     ("}{", "}{"),
+    ("cost: 5$", "cost: 5$"),
+    ("$1 and $ 5, $A$!$", "$1 and $ 5, a$!$"),
+    ("$$$", "$$"),
+    ("[${X:-{}}]", "[{}]"),
+    ("[${A:-{}}]", "[a]"),
+    ('${X:-{"a": {"b": "${B}"}}}', '{"a": {"b": "b"}}'),
+    ('${A:-{"a": {"b": 1}}}!', "a!"),
+    ("${X:-a}b}", "ab}"),
     ("über ${A}", "über a"),
 ]
 
@@ -53,12 +61,10 @@ REFUSED = [
     ("${X:-${Y}}", ["variable Y is not set"]),
     ("${A:-${Y}}", []),
     ("${NONE}", ["variable NONE is not set"]),
-    ("cost: 5$", ["starts no variable"]),
-    ("$ 5", ["starts no variable"]),
-    ("${}", ["starts no variable"]),
-    ("${A", ["starts no variable"]),
-    ("${A!}", ["starts no variable"]),
-    ("$1", ["starts no variable"]),
+    ("${}", ["'${}' is not a variable"]),
+    ("${A", ["never closed"]),
+    ("${A:-${B}", ["never closed"]),
+    ("${A!} ${1} $X", ["'${A!}' is not a variable", "'${1}' is not a variable", "variable X is not set"]),
 ]
 
 
