@@ -33,6 +33,8 @@ def shown(request: Request, doors: Doors, host_name: str) -> dict[str, Any]:
     for name in known(journal):
         one = replace(request, name=name)
         entry = status(one, doors, host_name)
+        # who writes it after a rollout still holds the lock of its stack
+        entry["in_progress"] = entry["in_progress"] and name != request.name
         entry["releases"] = listing(journal, name, request.releases_kept, host.engine, host.files)
         entry["rollouts"] = [rollout(journal, s) for s in journal.history(name, ROLLOUTS)]
         stacks.append(entry)

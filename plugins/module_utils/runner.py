@@ -27,7 +27,7 @@ def run(host: Host, rollout: Rollout, perform: Callable[..., Any] = perform) -> 
     outcomes: queue.Queue[Event] = queue.Queue()
     later: list[tuple[float, int, Look]] = []
     ticket = count()
-    seen: dict[str, tuple[bool | None, str]] = {}
+    seen: dict[str, tuple[bool, bool | None, str]] = {}
 
     def work(command: Command, state: Rollout) -> None:
         try:
@@ -88,7 +88,7 @@ def _intend(host: Host, rollout: Rollout, command: Command, outcomes: queue.Queu
     return True
 
 
-def _remember(host: Host, rollout: Rollout, event: Event, seen: dict[str, tuple[bool | None, str]]) -> None:
+def _remember(host: Host, rollout: Rollout, event: Event, seen: dict[str, tuple[bool, bool | None, str]]) -> None:
     """Write an outcome down; looks only when they show something new."""
     if isinstance(event, Begun) or isinstance(event.command, Observe):
         return
@@ -97,8 +97,9 @@ def _remember(host: Host, rollout: Rollout, event: Event, seen: dict[str, tuple[
         details["error"] = event.error
     if isinstance(event.command, Look) and isinstance(event, Done):
         sample: Sample = event.value
-        shown = (sample.passed if sample.running else None, sample.output)
-        if seen.get(event.command.name) == shown:
+        shown = (sample.running, sample.passed, sample.output)
+        glance = not event.command.check and sample.running and event.command.name in seen  # says nothing of health
+        if glance or seen.get(event.command.name) == shown:
             return
         seen[event.command.name] = shown
         details |= {"running": sample.running, "passed": sample.passed, "output": sample.output[:500]}

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.docker_engine import DockerEngine
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.local import locked
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
@@ -278,3 +279,46 @@ def test_a_second_deployer_is_told_who_is_first(harbour: Harbour) -> None:
         assert deploy.check(request)["outcome"] == "planned", "looking is free"
     assert harbour.containers() == {}
     harbour.deployed({"web": web()})
+
+
+def test_a_rollback_that_cannot_end_says_exactly_what_serves(harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine refuses to remove one of the new containers, as a busy one does: the rest comes back all the same."""
+    release = harbour.deployed({"web": web(deploy={"replicas": 2}), "other": web()})["rollout"]
+    remove = DockerEngine.remove
+
+    def refusing(engine: DockerEngine, name: str) -> None:
+        if name == f"{harbour.name}-web-3":
+            raise PortError(f"removing {name}: device or resource busy")
+        remove(engine, name)
+
+    monkeypatch.setattr(DockerEngine, "remove", refusing)
+    bad = web(environment={"CRASH_AFTER": "0.1"}, deploy={"replicas": 2})
+    answer = harbour.deploy({"web": bad, "other": web()})
+    assert (answer["outcome"], answer["failed"]) == ("incomplete", True)
+    name = harbour.name
+    text = answer["msg"]
+    assert f"{name}: rollout {answer['rollout']} could not be undone completely: web did not pass its gate" in text
+    assert f"web: {name}-web-3 could not be removed: removing {name}-web-3: device or resource busy" in text
+    lines = text.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  now "))
+    assert lines[at].strip().endswith(f"release {release} is the last release; of it:")
+    assert lines[at + 1].strip() == f"other: {name}-other-1 of release {release} serves"
+    assert (
+        lines[at + 2]
+        .strip()
+        .startswith(
+            f"web: {name}-web-1 of release {release} serves; {name}-web-2 of release {release} serves;"
+            f" {name}-web-3 of the rollout that failed is stopped (exit code "
+        )
+    )
+    assert lines[at + 3] == "  next    correct it and deploy again"
+    [of_web] = [s for s in answer["serving"] if s["service"] == "web"]
+    assert [(r["name"], r["serves"], r["failed_rollout"]) for r in of_web["replicas"]] == [
+        (f"{name}-web-1", True, False),
+        (f"{name}-web-2", True, False),
+        (f"{name}-web-3", False, True),
+    ]
+    monkeypatch.undo()
+    good = harbour.deploy({"web": web(deploy={"replicas": 2}), "other": web()})
+    assert any("was interrupted earlier and undone" in note for note in good["notes"])
+    assert sorted(harbour.containers()) == [f"{name}-other-1", f"{name}-web-1", f"{name}-web-2"]

@@ -122,6 +122,8 @@ def _take(state: Timeline, at: float, what: str, details: Json) -> Timeline:
 
 
 def _looked(state: Timeline, service: str, name: str, at: float, details: Json) -> Timeline:
+    if not details.get("running", True) and state.turned is not None:
+        return _marked(state, service, name, "gone", at)  # it was stopped, because another one failed
     if not details.get("running", True):
         code = details.get("exit_code", 0)
         if code == 0:

@@ -89,6 +89,12 @@ def test_the_first_word_of_a_failure_stays() -> None:
     assert told.bars["web-1"].marks["failed"] == 1
 
 
+def test_what_is_stopped_because_another_failed_has_not_ended_well() -> None:
+    told = read([PLAN, passed("web-2", 2), (3.0, "do", {"do": "Explain", "service": "web", "name": "web-1"})])
+    for code in (0, 137):
+        assert read([done("Look", "web-2", 4, running=False, exit_code=code)], told).bars["web-2"].reached == "gone"
+
+
 def test_moments() -> None:
     told = read([PLAN, (5.0, "do", {"do": "Explain", "service": "web", "name": "web-1"}), (7.0, "finished", {})])
     assert (told.begun, told.turned, told.committed, told.finished) == (0.5, 5.0, None, 7.0)
