@@ -6,9 +6,10 @@
 ENV ?= dev
 SEEDS ?= 100000
 STACK ?= calminer
+RELEASE ?= previous
 export STACKS VOLUMES CONFIRM PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help up down status test test-tools lint unit simulate molecule integration e2e bench load stack-test docs changelog build clean
+.PHONY: help up down status rollback test test-tools lint unit simulate molecule integration e2e bench load stack-test docs changelog build clean
 
 help: ## List what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,10 @@ down: ## Take the stacks down; asks, keeps volumes (VOLUMES=delete removes them;
 status: ## Show services, health and URLs
 	@scripts/bootstrap run
 	@.venv/bin/ansible-playbook playbooks/status.yml -i inventories/$(ENV) $(if $(STACKS),-e stacks=$(STACKS))
+
+rollback: ## Return to a kept release (STACK=calminer RELEASE=previous|ID ENV=prod); asks
+	@scripts/bootstrap run
+	@.venv/bin/ansible-playbook playbooks/rollback.yml -i inventories/$(ENV) -e stack=$(STACK) -e release=$(RELEASE)
 
 test: ## Install what tests need, then lint + unit + simulate + molecule + integration + e2e
 	@scripts/test

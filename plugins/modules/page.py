@@ -32,9 +32,9 @@ options:
     type: path
     default: /var/lib/quaylock/ingress
   ingress_container:
-    description: The proxy's container.
+    description: The proxy's container, that of the host's driver where it is empty.
     type: str
-    default: ingress-haproxy
+    default: ""
   ingress_network:
     description: The network on which the proxy reaches replicas.
     type: str
@@ -91,7 +91,7 @@ SPEC: dict[str, Any] = {
     "host": {"type": "str", "default": "localhost"},
     "entrypoints": {"type": "dict", "default": {}},
     "ingress_folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
-    "ingress_container": {"type": "str", "default": "ingress-haproxy"},
+    "ingress_container": {"type": "str", "default": ""},
     "ingress_network": {"type": "str", "default": "quaylock_ingress"},
     "releases_kept": {"type": "int", "default": 5},
     "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
