@@ -162,10 +162,7 @@ def _probe(entry: Node) -> Probe | None:
         return None
     node = entry.at(kinds[0])
     if kinds[0] == "exec":
-        words = node.texts()
-        if not words:
-            node.refuse("is not a command", 'write it as a list: ["pg_isready", "-q"]')
-        return ExecProbe(tuple(words))
+        return _exec(node)
     port = _port(node)
     timeout = node.at("timeout").seconds(5.0, 0.001)
     if kinds[0] == "tcp":
@@ -174,8 +171,24 @@ def _probe(entry: Node) -> Probe | None:
     path = _path(node.at("path"), "/")
     statuses = _statuses(node.at("status"))
     body = node.at("body").text() if node.has("body") else None
+    if body == "":
+        node.at("body").refuse("is empty, which every answer contains", "name a part of a good answer, or drop it")
     node.close()
     return HttpProbe(port, path, statuses, body, timeout)
+
+
+def _exec(node: Node) -> ExecProbe | None:
+    """A command alone, or with its timeout."""
+    standard = ExecProbe(())
+    told = isinstance(node.value, Mapping)
+    command = node.at("command") if told else node
+    words = command.texts()
+    timeout = node.at("timeout").seconds(standard.timeout, 0.001) if told else standard.timeout
+    if told:
+        node.close()
+    if not words:
+        command.refuse("is not a command", 'write it as a list: ["pg_isready", "-q"]')
+    return ExecProbe(tuple(words), timeout)
 
 
 def routes(service: Node, context: Context) -> tuple[Route, ...]:

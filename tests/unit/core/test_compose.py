@@ -89,6 +89,11 @@ GATES = [
             )
         },
     ),
+    (
+        "a command with its timeout",
+        "x-quaylock: {gate: {probes: [{exec: {command: [a, b], timeout: 3s}}]}}",
+        {"probes": (ExecProbe(("a", "b"), 3.0),)},
+    ),
     ("opted out", "x-quaylock: {gate: {none: a batch worker}}", {"opted_out": "a batch worker"}),
     ("off, and opted out", "healthcheck: {disable: true}, x-quaylock: {gate: {none: x}}", {"opted_out": "x"}),
     (
