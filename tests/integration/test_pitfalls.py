@@ -402,3 +402,22 @@ def test_a_rollback_that_fails(harbour: Harbour, tmp_path: Path) -> None:
     assert len(of_version(harbour, "3")) == 1
     assert mended["outcome"] == "deployed"
     assert len(harbour.containers()) == 2
+
+
+@routed
+def test_a_rollback_that_fails_behind_the_proxy_does_not_keep_the_next_release_out(
+    behind: Harbour, proxy: real.Contained, tmp_path: Path
+) -> None:
+    source = tmp_path / "mounted"
+    source.mkdir()
+    mount = {"type": "bind", "source": str(source), "target": "/mounted", "bind": {"create_host_path": False}}
+    about = {"container_name": f"{behind.name}-fixed", "monitor": "2s"}
+    behind.deployed(release("v1", 1, volumes=[mount], **about))
+    with Meanwhile(has_done(behind, "Stop"), lambda _found: shutil.rmtree(source)):
+        answer = behind.deploy(release("v2", 1, env={"CRASH_AFTER": "1"}, **about))
+    assert answer["failed"]
+    assert f"{behind.name}-fixed could not be started again" in answer["msg"]
+    assert "running: nothing" in answer["msg"]
+    behind.deployed(release("v3", 1, **about))
+    assert '"version":"v3"' in proxy.get()[1]
+    assert behind.running() == [f"{behind.name}-fixed"]

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--mix", default=",".join(f"{k}={n}" for k, n in MIX.items()), help="clients of each kind")
     parser.add_argument("--stream-path", default="/stream?seconds=1")
     parser.add_argument("--ws-path", default="/ws")
+    parser.add_argument("--largest", type=int, default=20000, help="bytes of a POST's body, at most")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--answers", metavar="FILE", help="write every answer and loss with its time, as JSON")
     given = parser.parse_args()
@@ -42,6 +43,7 @@ def main() -> int:
         seconds=given.seconds,
         requests=given.requests,
         pause=given.pause,
+        largest=given.largest,
     )
     # whoever runs this beside something else ends it early; what is under way gets its answer
     signal.signal(signal.SIGTERM, lambda *_of: load.end())

@@ -62,6 +62,7 @@ class Clients:
     target: str
     folder: Path
     mix: Mapping[str, int] = field(default_factory=lambda: MIX)
+    largest: int = 20000
 
     def __enter__(self) -> Clients:
         self._file = self.folder / f"answers-{secrets.token_hex(3)}.json"
@@ -75,7 +76,7 @@ class Clients:
         ]
         call = [sys.executable, "-m", "tests.load", self.target, "--host", HOST, *paths, "--json"]
         call += ["--mix", ",".join(f"{k}={n}" for k, n in self.mix.items()), "--pause", str(PAUSE)]
-        call += ["--seconds", str(LONGEST), "--answers", str(self._file)]
+        call += ["--largest", str(self.largest), "--seconds", str(LONGEST), "--answers", str(self._file)]
         self.began = time.time()
         self._process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         return self
@@ -112,6 +113,8 @@ class Row:
     wrong: tuple[str, ...] = ()
     rollouts: tuple[Mapping[str, Any], ...] = ()
     ours: bool = False
+    lost_before: int = 0
+    """in the quiet time, before the first rollout"""
 
     @property
     def failed(self) -> int:
@@ -130,6 +133,7 @@ def row(name: str, clients: Clients, first: float, runs: Sequence[Mapping[str, A
     ends = [*(r["began"] for r in runs[1:]), time.time() + 3600]
     per = [sum(r["began"] <= at < end for at, _k, _w in clients.losses) for r, end in zip(runs, ends, strict=True)]
     runs = [{**r, "lost": lost} for r, lost in zip(runs, per, strict=True)]
+    quiet = sum(at < first for at, _kind, _why in clients.losses)
     last = runs[-1]["ended"]
     return Row(
         name,
@@ -143,6 +147,7 @@ def row(name: str, clients: Clients, first: float, runs: Sequence[Mapping[str, A
         tuple(r["wrong"] for r in runs if r.get("wrong")),
         tuple(runs),
         ours,
+        quiet,
     )
 
 
@@ -192,7 +197,7 @@ def our_rollouts(driver: str, folder: Path) -> list[Row]:
         if first["outcome"] != "deployed":
             raise ProofError(f"the first release was not deployed: {first.get('msg', first)}")
         runs = []
-        with Clients(proxy.target, folder) as clients:
+        with Clients(proxy.target, folder, largest=proxy.largest) as clients:
             time.sleep(QUIET)
             begun = time.time()
             for release in series():
@@ -214,7 +219,7 @@ def dies_under_traffic(
 ) -> Row:
     """All new replicas die after the switch. What they were answering is lost with them; how much, and for how long?"""
     release = Release("v99", "dies under traffic", 2, {"CRASH_AFTER": "2.4"})
-    with Clients(proxy.target, folder, {"keepalive": 6, "fresh": 4, "post": 4}) as clients:
+    with Clients(proxy.target, folder, {"keepalive": 6, "fresh": 4, "post": 4}, proxy.largest) as clients:
         time.sleep(3)
         began = time.time()
         answer = deploys(release)

@@ -16,9 +16,17 @@ from typing import Any
 import docker
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
-from ansible_collections.quaylock.stacks.tests.integration.proxies import CONTAINED, HTTP, TCP, Contained, running
+from ansible_collections.quaylock.stacks.tests.integration.proxies import (
+    CONTAINED,
+    HTTP,
+    TCP,
+    TRAEFIK_LARGEST,
+    Contained,
+    running,
+)
 
 DRIVERS = tuple(CONTAINED)
+LARGEST = {"traefik": TRAEFIK_LARGEST}
 PORT = 8080
 NETWORK_LABEL = {"quaylock.test": "load"}
 
@@ -30,6 +38,8 @@ class Proxy:
     target: str
     ingress: deploy.IngressSettings
     log: Callable[[], str]
+    largest: int
+    """bytes of a POST's body: see TRAEFIK_LARGEST"""
 
 
 @contextlib.contextmanager
@@ -72,7 +82,7 @@ def ours(driver: str, network: str) -> Iterator[Proxy]:
         assert isinstance(made, Contained)
         entrypoints = {"http": HTTP, "db": TCP}
         ingress = deploy.IngressSettings(str(made.folder), made.container.name, network, entrypoints, driver)
-        yield Proxy(f"{made.address}:{HTTP}", ingress, lambda: made.log()[-5000:])
+        yield Proxy(f"{made.address}:{HTTP}", ingress, lambda: made.log()[-5000:], LARGEST.get(driver, 20000))
 
 
 BY_HAND = """

@@ -55,6 +55,8 @@ LEVELS = [
     ("by the old routes",                    goal(target="a", route=True, old_routes=True),                        "route web=a (old)"),
     ("no traffic to nobody",                 goal(route=True, surplus="x"),                                        "unroute web"),
     ("traffic waits for who is started",     goal(target="a", start="a", route=True, surplus="x"),                 "start a"),
+    ("nobody came back, nobody else is left", goal(target="a", start="a", given_up="a", route=True, surplus="x", removed="x"), ""),
+    ("nobody came back, others may serve",   goal(target="a", start="a", given_up="a", route=True, surplus="x"),   "route web=a"),
     ("moved once",                           goal(target="a", route=True, routed=True, surplus="x"),               "stop x"),
     ("drains first",                         goal(target="a", surplus="x", drain=5.0),                             "drain x 5"),
     ("stops what was drained",               goal(target="a", surplus="x", drain=5.0, drained="x"),                "stop x"),
