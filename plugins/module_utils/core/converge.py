@@ -70,15 +70,15 @@ class Goal:
 
     @property
     def lost(self) -> bool:
-        """None of those that served came back, and what was to replace them is gone: there is nobody to route to.
+        """None of those that served passes again, and what was to replace them is gone: nothing is kept by waiting.
 
-        That is said in notes and left to the next release, which would otherwise wait for what cannot be mended.
+        Notes say so, and the next release finds the way free; it would otherwise wait for what may be beyond mending.
         """
         return bool(self.target) and self.given_up.issuperset(self.target) and self.cleared
 
     @property
     def complete(self) -> bool:
-        there = self.up and (self.routed or not self.route or self.lost)
+        there = self.up and (self.routed or not self.route)
         return self.stuck or (there and self.cleared and self.named)
 
 
@@ -118,7 +118,7 @@ def step(goals: Goals, pending: Iterable[Command]) -> tuple[Command, ...]:
                 commands.append(Route(goal.service, _there(goal), goal.old_routes))
             if not withdraw or not goal.exclusive:
                 commands += _bring_up(goal, goals, busy)
-        elif goal.route and not goal.routed and not goal.lost:
+        elif goal.route and not goal.routed:
             if goal.service not in routing:
                 wanted = Route(goal.service, goal.target, goal.old_routes) if goal.target else Unroute(goal.service)
                 commands.append(wanted)
@@ -197,7 +197,7 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
         elif well:
             goal = replace(goal, routed=True)
         else:
-            goal = replace(goal, stuck=True)
+            goal = replace(goal, routed=goal.lost, stuck=not goal.lost)
             servers = ", ".join(goal.target) or "nothing"
             notes = (f"{goal.service}: the proxy could not be moved to {servers}: {error}",)
     elif isinstance(command, Drain):
