@@ -178,9 +178,10 @@ def test_a_scale_down_by_somebody_during_a_rollout(behind: Harbour, proxy: real.
 
     def remove(_found: Any) -> None:
         client.containers.get(gone).remove(force=True)
+        client.containers.get(of_version(behind, "v2")[0]).kill()
 
     with Meanwhile(has_done(behind, "Route"), remove):
-        answer = behind.deploy(release("v2", env={"CRASH_AFTER": "3"}, monitor="1.5s"))
+        answer = behind.deploy(release("v2", monitor="2s"))
     assert answer["outcome"] == "rolled back", answer.get("msg")
     said = [e.details.get("said", "") for e in behind.events(answer["rollout"])]
     assert any(f"traffic goes to {left} alone: {gone}" in line for line in said), "it is said who is missing"
