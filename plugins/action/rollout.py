@@ -17,6 +17,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.quaylock.stacks.plugins.module_utils import audit
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.local import LONGEST_WAIT
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import board, progress, report
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.timeline import Timeline, read
@@ -55,13 +56,37 @@ class ActionModule(ActionBase):
         told = audit.from_controller(getpass.getuser(), socket.gethostname(), os.environ)
         args["deployer"] = {**told, **{k: v for k, v in (args.get("deployer") or {}).items() if v}}
         args.setdefault("who", f"{args['deployer']['user']}@{args['deployer']['controller']}")
-        if self._task.check_mode or args.get("state") == "absent" or args.get("follow"):
+        if self._task.check_mode or args.get("follow"):
             return self._call(args, variables)
+        if args.get("state") == "absent":
+            return self._in_turn(name, args, variables)
         began = time.monotonic()
-        answer = self._call({**args, "detach": True}, variables)
+        answer = self._in_turn(name, {**args, "detach": True}, variables)
         if answer.get("outcome") != "running":
             return answer
         return self._follow(name, answer["rollout"], args, variables, began)
+
+    def _in_turn(self, name: str, args: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Call it; where another deployer has the stack, say who, and go on asking for as long as this run may wait."""
+        try:
+            wait = float(args.get("wait") or 0)
+        except ValueError:  # the module refuses it in its own words
+            return self._call(args, variables)
+        if not 0 < wait <= LONGEST_WAIT:
+            return self._call(args, variables)
+        began, told = time.monotonic(), ""
+        patience = 0.0
+        while True:
+            answer = self._call({**args, "wait": patience}, variables)
+            waited = time.monotonic() - began
+            if "holder" not in answer or waited >= wait:
+                return answer
+            who = str(answer["msg"]).removeprefix(f"{name}: ").partition(";")[0]
+            if who != told:
+                host = str(variables.get("inventory_hostname", ""))
+                self._show(host, name, waited, f"{who}; waiting up to {wait:g} s for the end of it")
+            told = who
+            patience = min(NEWS, wait - waited)
 
     def _call(self, args: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(

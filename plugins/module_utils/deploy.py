@@ -17,7 +17,7 @@ from typing import Any
 
 from . import releases
 from .adapters import docker_engine
-from .adapters.local import HostFiles, WallClock, host_key, locked, taken
+from .adapters.local import LONGEST_WAIT, HostFiles, WallClock, host_key, locked, taken
 from .core import compose, report
 from .core.commands import Begun, Done, Fetch
 from .core.model import Finding, Image, Invalid, Json, Stack
@@ -151,8 +151,11 @@ def wanted_of(request: Request) -> Wanted:
 
 
 def limits(request: Request) -> tuple[Finding, ...]:
-    """What is wrong with the settings of the journal."""
+    """What is wrong with the settings of the journal and of the lock."""
     found = []
+    if not 0 <= request.wait <= LONGEST_WAIT:
+        why = f"{request.wait:g} is not from 0 to {LONGEST_WAIT:g} seconds"
+        found.append(Finding("wait", why, "0, the default, does not wait"))
     if not 1 <= request.releases_kept <= MOST:
         found.append(Finding("releases_kept", f"{request.releases_kept} is not from 1 to {MOST}", "the default is 5"))
     if not 1 <= request.journal_days <= 3650:
@@ -422,6 +425,9 @@ def preview_answer(
 
 def remove(request: Request, remove_volumes: bool, dry: bool) -> dict[str, Any]:
     """Take the stack down. The definition is that of the release which serves, so that the Compose file may be gone."""
+    found = limits(request)
+    if found:
+        raise Invalid(found)
     with locked(request.locks, request.name, request.who, request.wait):
         return _remove(request, remove_volumes, dry)
 
@@ -470,6 +476,7 @@ def deploy(request: Request, detach: Callable[[Callable[[], None]], None] | None
             if not missing_images(state) and state.outcome in (Outcome.UNCHANGED, Outcome.REFUSED):
                 return preview_answer(host, request, wanted, state, journal)
         rollout = begin(request, wanted.model, journal)
+        sign(rollout)
         journal.close()
         if detach is None:
             return roll_out(request, wanted, rollout)
@@ -482,10 +489,10 @@ def in_progress(request: Request) -> bool:
     return taken(request.locks, request.name)
 
 
-def _guarded(request: Request, wanted: Wanted, rollout: str, sign: Callable[[], None]) -> None:
+def _guarded(request: Request, wanted: Wanted, rollout: str, sign: Callable[[str], None]) -> None:
     """The detached half: whatever happens, whoever follows gets an answer. The lock is this process's from now on."""
     try:
-        sign()
+        sign(rollout)
         roll_out(request, wanted, rollout)
     except Exception as error:  # the follower has to hear of a surprise too
         text = f"{request.name}: rollout {rollout} broke off: {type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .adapters import docker_engine
+from .adapters.local import Busy
 from .core import report
 from .core.model import Invalid
 from .ports import PortError
@@ -42,5 +43,7 @@ def answering(module: Any) -> Iterator[None]:
         module.fail_json(
             msg=report.refusal(name, refused.findings), outcome="refused", findings=findings, changed=False
         )
+    except Busy as error:
+        module.fail_json(msg=f"{name}: {error}", outcome="refused", changed=False, holder=error.holder)
     except PortError as error:
         module.fail_json(msg=f"{name}: {error}", outcome="refused", changed=False)

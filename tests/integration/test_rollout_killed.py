@@ -183,7 +183,7 @@ def test_of_two_deployers_at_once_the_second_is_told_of_the_first(harbour: Harbo
         assert time.monotonic() < until
         time.sleep(0.02)
     time.sleep(0.3)
-    with pytest.raises(PortError, match=rf"{harbour.name} is being deployed by first@ci \(pid {first.pid}\)"):
+    with pytest.raises(PortError, match=rf"{harbour.name} is being deployed by first@ci \(pid {first.pid}, rollout r-"):
         deploy.deploy(request)
     patient = deploy.deploy(harbour.request(services, wait=20.0))
     assert first.wait() == 0

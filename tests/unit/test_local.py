@@ -75,8 +75,8 @@ def test_the_holder_is_named_with_the_next_step(tmp_path: Path) -> None:
     finally:
         end(holder)
     assert re.fullmatch(
-        rf"shop is being deployed by jane@ci \(pid {holder}\) since \d\d:\d\d:\d\d; "
-        r"wait for the end of it, or let this run wait with wait: SECONDS",
+        rf"shop is being deployed by jane@ci \(pid {holder}\) since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC; "
+        r"wait for the end of it, or let this run wait for it: -e stack_wait=SECONDS",
         str(refused.value),
     )
 
@@ -124,14 +124,17 @@ def test_a_forked_child_keeps_the_lock_and_signs_it(tmp_path: Path) -> None:
         made = os.fork()
         if made == 0:
             try:
-                sign()
+                sign("r-1")
                 os.write(told, b"x")
                 signal.pause()
             finally:
                 os._exit(0)
         os.read(done, 1)
     assert taken(str(tmp_path), "shop")
-    with pytest.raises(PortError, match=rf"by jane \(pid {made}\)"), locked(str(tmp_path), "shop", "john", 0):
+    with (
+        pytest.raises(PortError, match=rf"by jane \(pid {made}, rollout r-1\)"),
+        locked(str(tmp_path), "shop", "john", 0),
+    ):
         pass
     end(made)
     assert not taken(str(tmp_path), "shop")

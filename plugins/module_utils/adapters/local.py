@@ -11,8 +11,9 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..ports import PortError
 
@@ -83,15 +84,25 @@ def host_key(folder: str) -> bytes:
     return path.read_bytes()
 
 
+class Busy(PortError):
+    """Somebody else deploys the stack; `holder` has what is known: who, pid, since (seconds), and the rollout."""
+
+    def __init__(self, message: str, holder: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.holder = dict(holder)
+
+
 GLANCE = 0.25
 """seconds to try again at least: `taken` holds the lock for an instant when it looks"""
+LONGEST_WAIT = 86400.0
+"""seconds to wait for another deployer at most"""
 
 
 @contextlib.contextmanager
-def locked(folder: str, stack: str, who: str, wait: float) -> Iterator[Callable[[], None]]:
-    """One deployer per stack and host. Raises PortError naming the holder when it stays taken for `wait` seconds.
+def locked(folder: str, stack: str, who: str, wait: float) -> Iterator[Callable[[str], None]]:
+    """One deployer per stack and host. Raises Busy naming the holder when it stays taken for `wait` seconds.
 
-    Gives a function by which a forked child, which holds the lock as well, signs it with its own process id.
+    Gives a function that signs the lock for a rollout; a forked child, which holds it as well, signs with its own pid.
     """
     Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     with (Path(folder) / f"{stack}.lock").open("a+", encoding="utf-8") as lock:
@@ -102,17 +113,17 @@ def locked(folder: str, stack: str, who: str, wait: float) -> Iterator[Callable[
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise PortError(_holder(stack, lock.name)) from None
+                    raise _busy(stack, lock.name) from None
                 time.sleep(0.05)
         since = time.time()
 
-        def sign() -> None:
+        def sign(rollout: str) -> None:
             lock.seek(0)
             lock.truncate()
-            json.dump({"who": who, "pid": os.getpid(), "since": since}, lock)
+            json.dump({"who": who, "pid": os.getpid(), "since": since, "rollout": rollout}, lock)
             lock.flush()
 
-        sign()
+        sign("")
         yield sign
 
 
@@ -128,11 +139,13 @@ def taken(folder: str, stack: str) -> bool:
     return False
 
 
-def _holder(stack: str, path: str) -> str:
+def _busy(stack: str, path: str) -> Busy:
     try:
         known = json.loads(Path(path).read_text(encoding="utf-8"))
-        since = time.strftime("%H:%M:%S", time.localtime(known["since"]))
-        text = f"{known['who']} (pid {known['pid']}) since {since}"
-    except (OSError, ValueError, KeyError):
-        text = "somebody"
-    return f"{stack} is being deployed by {text}; wait for the end of it, or let this run wait with wait: SECONDS"
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(known["since"]))
+        of = f", rollout {known['rollout']}" if known.get("rollout") else ""
+        text = f"{known['who']} (pid {known['pid']}{of}) since {since}"
+    except (OSError, ValueError, KeyError, TypeError):
+        known, text = {}, "somebody"
+    fix = "wait for the end of it, or let this run wait for it: -e stack_wait=SECONDS"
+    return Busy(f"{stack} is being deployed by {text}; {fix}", known)

@@ -1,0 +1,220 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Three hosts over SSH, each with its own engine: waves behind a canary host, and two controllers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+HOSTS = ("web-1", "web-2", "web-3")
+IMAGES = ("local/q-web:wave1", "local/q-web:wave2")
+PREFIX = "quaylock-e2e-wave-"
+LOCK = "/var/lib/quaylock/locks/shop.lock"
+SHOP = {
+    "services": {
+        "web": {
+            "image": "local/q-web:${TAG:?}",
+            "environment": {"CRASH_AFTER": "${CRASH:-}", "READY_AFTER": "${SLOW:-0}"},
+            "healthcheck": {"test": ["CMD", "/web", "check"], "interval": "30s"},
+            "deploy": {"update_config": {"monitor": "1s"}},
+            "stop_grace_period": "1s",
+            "x-quaylock": {"gate": {"deadline": "30s", "cadence": "200ms"}},
+        }
+    }
+}
+VARIABLES = {
+    "TAG": "{{ shop_tag | default('wave1') }}",
+    "CRASH": "{{ '0.3' if inventory_hostname in shop_breaks_on | default('') else '' }}",
+    "SLOW": "{{ shop_slow | default('0') }}",
+}
+
+
+def run(*call: str | Path, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [str(word) for word in call],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def done(*call: str | Path) -> str:
+    rc, said = run(*call)
+    assert rc == 0, f"{' '.join(map(str, call))} -> {rc}\n{said[-4000:]}"
+    return said.strip()
+
+
+def on(host: str, command: str) -> str:
+    return done("docker", "exec", f"{PREFIX}{host}", "sh", "-c", command)
+
+
+def replicas(host: str) -> list[tuple[str, str, str]]:
+    """(id, started at, image) of what runs there: the same only where nobody touched it."""
+    ids = on(host, "docker ps -q --no-trunc --filter label=com.docker.compose.project=shop").split()
+    bodies = json.loads(on(host, f"docker inspect {' '.join(ids)}")) if ids else []
+    return sorted((body["Id"], body["State"]["StartedAt"], body["Config"]["Image"]) for body in bodies)
+
+
+def images_of(host: str) -> list[str]:
+    return [image for _id, _started, image in replicas(host)]
+
+
+@dataclass
+class Fleet:
+    inventory: Path
+
+    def site(self, *more: str, ok: bool = True, who: str = "alice") -> str:
+        program = shutil.which(
+            "ansible-playbook", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        )
+        rc, said = run(program or "ansible-playbook", "site.yml", "-i", self.inventory, *more, LOGNAME=who)
+        assert (rc == 0) is ok, f"{more} -> {rc}\n{said[-8000:]}"
+        return said
+
+
+def start(host: str, image: str, keys: Path) -> tuple[str, str]:
+    """One machine with systemd, SSH and an engine that has the images; its address and host key."""
+    name = f"{PREFIX}{host}"
+    run("docker", "rm", "-fv", name)
+    rights = [f"--cap-add={cap}" for cap in ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE")]
+    rights += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--cgroupns=private"]
+    places = ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "-v", "/var/lib/docker"]
+    done("docker", "run", "-d", "--name", name, "--hostname", host, *rights, *places, image)
+    on(host, "systemctl is-system-running --wait || :")
+    on(host, "install -d -m 700 /root/.ssh && ssh-keygen -A && systemctl start ssh docker")
+    done("docker", "cp", str(keys / "id.pub"), f"{name}:/root/.ssh/authorized_keys")
+    on(host, "chown root:root /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys")
+    done("sh", "-c", f"docker save {' '.join(IMAGES)} | docker exec -i {name} docker load")
+    address = done("docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
+    kind, key = on(host, "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
+    return address, f"{address} {kind} {key}"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    done("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "id")
+    for tag in IMAGES:
+        web_image(tag)
+    image = json.loads(done(sys.executable, "scripts/test_hosts.py").splitlines()[-1])["engine"]
+    try:
+        with ThreadPoolExecutor(len(HOSTS)) as pool:
+            places = list(pool.map(lambda host: start(host, image, folder), HOSTS))
+        (folder / "known_hosts").write_text("".join(f"{key}\n" for _address, key in places))
+        (folder / "shop.yaml").write_text(yaml.safe_dump(SHOP))
+        options = f"-o UserKnownHostsFile={folder}/known_hosts -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+        about = {
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(folder / "id"),
+            "ansible_ssh_common_args": options,
+            "preflight_disk_free_mb": 512,
+            "stacks": [{"name": "shop", "compose": str(folder / "shop.yaml"), "variables": VARIABLES}],
+        }
+        hosts = {host: {"ansible_host": address} for host, (address, _key) in zip(HOSTS, places, strict=True)}
+        inventory = folder / "hosts.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": about}}))
+        yield Fleet(inventory)
+    finally:
+        for host in HOSTS:
+            run("docker", "rm", "-fv", f"{PREFIX}{host}")
+
+
+def rows(said: str) -> dict[str, tuple[str, str]]:
+    """Host -> (outcome, what serves now), from the table at the end."""
+    lines = [line.strip() for line in said.splitlines()]
+    found = {}
+    for line in lines:
+        parts = [part.strip() for part in line.split("  ") if part.strip()]
+        if len(parts) == 4 and parts[0] in HOSTS and parts[1] == "shop":
+            found[parts[0]] = (parts[2], parts[3])
+    return found
+
+
+def test_bad_waves_are_refused_before_anything_is_changed(fleet: Fleet) -> None:
+    said = fleet.site("-e", '{"rollout_waves": [1, "0%"], "rollout_wave_pause": 5, "rollout_wave": 1}', ok=False)
+    assert "rollout_waves[1]: '0%' is no wave" in said
+    assert "rollout_wave_pause: '5' is not a duration" in said
+    assert "rollout_wave: unknown" in said
+    assert "nothing was changed" in said
+    assert all(replicas(host) == [] for host in HOSTS)
+
+
+def test_a_good_release_goes_over_all_hosts(fleet: Fleet) -> None:
+    said = fleet.site()
+    assert {host: row[0] for host, row in rows(said).items()} == dict.fromkeys(HOSTS, "deployed")
+    assert all(images_of(host) == [IMAGES[0]] for host in HOSTS)
+
+
+def test_a_bad_release_ends_at_the_canary_host(fleet: Fleet) -> None:
+    before = {host: replicas(host) for host in HOSTS}
+    said = fleet.site(
+        "-e", "rollout_waves=1,100%", "-e", "shop_tag=wave2", "-e", "shop_breaks_on=web-1,web-2,web-3", ok=False
+    )
+    assert {host: replicas(host) for host in HOSTS} == before
+    table = rows(said)
+    assert [table[host][0] for host in HOSTS] == ["rolled back", "not reached", "not reached"]
+    assert all("healthy, release r-" in now and "web 1/1 local/q-web:wave1" in now for _outcome, now in table.values())
+    assert "failed       web-1: shop: rollout r-" in said
+    assert "not reached  web-2, web-3" in said
+    assert "ansible-playbook site.yml -i" in said
+
+
+def test_hosts_of_the_failed_wave_finish_and_later_ones_stay(fleet: Fleet) -> None:
+    """The first wave has a host that fails and one that does not; neither is left half."""
+    before = {host: replicas(host) for host in HOSTS}
+    said = fleet.site("-e", "rollout_waves=2", "-e", "shop_tag=wave2", "-e", "shop_breaks_on=web-1", ok=False)
+    table = rows(said)
+    assert [table[host][0] for host in HOSTS] == ["rolled back", "deployed", "not reached"]
+    assert (replicas("web-1"), replicas("web-3")) == (before["web-1"], before["web-3"])
+    assert images_of("web-2") == [IMAGES[1]]
+
+
+def test_a_mended_release_goes_on_in_waves_that_are_watched(fleet: Fleet) -> None:
+    second = replicas("web-2")
+    said = fleet.site("-e", "rollout_waves=1", "-e", "rollout_wave_pause=1s", "-e", "shop_tag=wave2")
+    assert [rows(said)[host][0] for host in HOSTS] == ["deployed", "unchanged", "deployed"]
+    assert replicas("web-2") == second
+    assert all(images_of(host) == [IMAGES[1]] for host in HOSTS)
+    assert replicas("web-1")[0][1] < replicas("web-3")[0][1]
+
+
+def test_of_two_controllers_one_is_refused_or_waits(fleet: Fleet) -> None:
+    only = ("--limit", "web-1", "-e", "shop_tag=wave1")
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(fleet.site, *only, "-e", "shop_slow=14", who="alice")
+        until = time.monotonic() + 60
+        look = f"flock -n {LOCK} echo free || cat {LOCK}"
+        while '"rollout": "r-' not in (held := on("web-1", look)):
+            assert time.monotonic() < until, held
+            time.sleep(0.2)
+        rollout = json.loads(held)["rollout"]
+        hasty = pool.submit(fleet.site, *only, ok=False, who="bob")
+        patient = pool.submit(fleet.site, *only, "-e", "stack_wait=60", who="carol")
+        refused, waited = hasty.result(), patient.result()
+        first.result()
+    assert "shop is being deployed by alice@" in refused
+    assert f"rollout {rollout}) since 20" in refused
+    assert "-e stack_wait=SECONDS" in refused
+    assert "waiting up to 60 s for the end of it" in waited
+    assert "shop is being deployed by alice@" in waited
