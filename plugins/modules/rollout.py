@@ -113,7 +113,9 @@ options:
     type: bool
     default: false
   wait:
-    description: Seconds to wait for another deployer of the same stack before giving up.
+    description:
+      - Seconds to wait for another deployer of the same stack before giving up, a day at most. The action plugin says
+        for whom it waits.
     type: float
     default: 0
   who:
@@ -252,6 +254,10 @@ failures:
   returned: when state is present
   type: list
   elements: dict
+holder:
+  description: Who deploys the stack already, with C(who), C(pid), C(since) in seconds since 1970, and the C(rollout).
+  returned: when it was refused for that
+  type: dict
 findings:
   description: Why it was refused.
   returned: when state is present

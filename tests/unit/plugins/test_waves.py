@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
 from ansible_collections.quaylock.stacks.plugins.lookup import waves
@@ -84,3 +85,71 @@ def test_the_play_that_deploys_goes_in_waves_and_stops():
     assert "pause" in str(watch["when"])
     assert end["ansible.builtin.meta"] == "end_play"
     assert "serial" not in summary, "the summary is over all hosts"
+
+
+def told(hosts, **about):
+    """The summary over hosts, rendered as Ansible does."""
+    template = jinja2.Environment(trim_blocks=True).from_string((PLAYBOOKS / "tasks" / "hosts.txt.j2").read_text())
+    return template.render(
+        ansible_play_hosts_all=list(hosts), hostvars=hosts, _site_inventories=["inventories/prod"], **about
+    ).splitlines()
+
+
+def host(outcome="", failure="", healthy=True, release="r-1", services=1, **about):
+    """Facts of a host with the stack shop, as site.yml leaves them."""
+    running = [
+        {"name": f"s{n}", "replicas": 1, "wanted": 2, "image": "shop:1", "one_shot": False} for n in range(services)
+    ]
+    stack = {"name": "shop", "present": True, "healthy": healthy, "release": release, "services": running}
+    found = {
+        "docker_python": "python3",
+        "site_stacks": [{"name": "shop"}],
+        "__site_found": {"results": [{"stack": stack}]},
+    }
+    if outcome:
+        found["site_outcomes"] = {"shop": outcome} if outcome != "not tried" else {}
+    if failure:
+        found["site_failure"] = failure
+    return {**found, **about}
+
+
+def test_the_summary_says_what_became_of_each_host():
+    hosts = {
+        "web-1": host("deployed"),
+        "web-22": host("rolled back", "shop: rollout r-2 was rolled back: web crashed\n  and more", release="r-0"),
+        "web-3": host(services=5, healthy=False),
+        "web-4": host(
+            "failed", "shop: the host is not reached any more", __site_found={"results": [{"unreachable": True}]}
+        ),
+        "web-5": {"docker_python": "", "site_stacks": [{"name": "shop"}]},
+        "web-6": host(
+            "not tried",
+            "Have an engine: no disk",
+            __site_found={"results": [{"stack": {"name": "shop", "present": False}}]},
+        ),
+    }
+    assert told(hosts, stacks="shop", ansible_limit="web-*") == [
+        "host    stack  outcome      now",
+        "web-1   shop   deployed     healthy, release r-1: s0 1/2 shop:1",
+        "web-22  shop   rolled back  healthy, release r-0: s0 1/2 shop:1",
+        "web-3   shop   not reached  NOT HEALTHY, release r-1: 5 services",
+        "web-4   shop   failed       not known: the host is not reached",
+        "web-5   shop   not reached  not known: no engine answers",
+        "web-6   shop   not tried    not deployed",
+        "failed       web-22: shop: rollout r-2 was rolled back: web crashed",
+        "failed       web-4: shop: the host is not reached any more",
+        "failed       web-6: Have an engine: no disk",
+        "not reached  web-3, web-5: nothing was changed there, because an earlier wave failed",
+        "next         mend it, then again (what is deployed already is not touched): "
+        "ansible-playbook site.yml -i inventories/prod -e stacks=shop --limit web-*",
+    ]
+
+
+def test_a_good_run_says_no_more_than_it_must():
+    stacks = [{"name": "shop"}, {"name": "blog"}]
+    assert told({"a": host("deployed"), "b": host("deployed"), "c": host("x", site_stacks=[])}, stacks=stacks) == [
+        "host  stack  outcome    now",
+        "a     shop   deployed   healthy, release r-1: s0 1/2 shop:1",
+        "b     shop   deployed   healthy, release r-1: s0 1/2 shop:1",
+        "c     -      no stacks",
+    ]
