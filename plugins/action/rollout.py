@@ -70,7 +70,7 @@ class ActionModule(ActionBase):
         """Call it; where another deployer has the stack, say who, and go on asking for as long as this run may wait."""
         try:
             wait = float(args.get("wait") or 0)
-        except ValueError:  # the module refuses it in its own words
+        except (TypeError, ValueError):  # the module refuses it in its own words
             return self._call(args, variables)
         if not 0 < wait <= LONGEST_WAIT:
             return self._call(args, variables)
