@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         args = dict(self._task.args)
         name = str(args.get("name", ""))
-        if args.get("state", "present") == "present" and not (args.get("follow") or args.get("release")):
+        if args.get("state", "present") != "absent" and not (args.get("follow") or args.get("release")):
             try:
                 self._read(args)
             except Invalid as refused:
@@ -56,7 +56,7 @@ class ActionModule(ActionBase):
         told = audit.from_controller(getpass.getuser(), socket.gethostname(), os.environ)
         args["deployer"] = {**told, **{k: v for k, v in (args.get("deployer") or {}).items() if v}}
         args.setdefault("who", f"{args['deployer']['user']}@{args['deployer']['controller']}")
-        if self._task.check_mode or args.get("follow"):
+        if self._task.check_mode or args.get("follow") or args.get("state") == "fetched":
             return self._call(args, variables)
         if args.get("state") == "absent":
             return self._in_turn(name, args, variables)

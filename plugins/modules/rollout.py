@@ -25,8 +25,9 @@ options:
     description:
       - V(present) rolls out.
       - V(absent) removes the stack's containers and networks, dependents first.
+      - V(fetched) has the images on the host and touches nothing else.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, fetched]
     default: present
   definition:
     description: The Compose model. Either this or O(compose) is required for O(state=present).
@@ -228,7 +229,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: unchanged, deployed, rolled back, refused, removed, incomplete, or planned in check mode.
+  description: unchanged, deployed, rolled back, refused, removed, fetched, incomplete, or planned in check mode.
   returned: always
   type: str
 rollout:
@@ -291,13 +292,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils import audit, deploy, page
+from ansible_collections.quaylock.stacks.plugins.module_utils import audit, deploy, fetch, page
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 
 SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "fetched"], "default": "present"},
     "definition": {"type": "dict"},
     "compose": {"type": "raw"},
     "overrides": {"type": "list", "elements": "raw", "default": []},
@@ -411,7 +412,10 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=SPEC,
         supports_check_mode=True,
-        required_if=[("state", "present", ("definition", "compose", "follow", "release"), True)],
+        required_if=[
+            ("state", "present", ("definition", "compose", "follow", "release"), True),
+            ("state", "fetched", ("definition", "compose"), True),
+        ],
         mutually_exclusive=[("release", "definition"), ("release", "compose"), ("release", "against")],
     )
     require_sdk(module)
@@ -422,6 +426,8 @@ def main() -> None:
             answer = news(request, params["follow"]["rollout"], params["follow"]["since"], params["follow"]["timeout"])
         elif params["state"] == "absent":
             answer = deploy.remove(request, params["remove_volumes"], module.check_mode)
+        elif params["state"] == "fetched":
+            answer = fetch.fetch(request, module.check_mode)
         elif module.check_mode:
             answer = deploy.check(request)
         else:

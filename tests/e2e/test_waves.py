@@ -30,6 +30,7 @@ SHOP = {
     "services": {
         "web": {
             "image": "local/q-web:${TAG:?}",
+            "pull_policy": "never",
             "environment": {"CRASH_AFTER": "${CRASH:-}", "READY_AFTER": "${SLOW:-0}"},
             "healthcheck": {"test": ["CMD", "/web", "check"], "interval": "30s"},
             "deploy": {"update_config": {"monitor": "1s"}},
@@ -39,7 +40,7 @@ SHOP = {
     }
 }
 VARIABLES = {
-    "TAG": "{{ shop_tag | default('wave1') }}",
+    "TAG": "{{ (shop_tags | default({}))[inventory_hostname] | default(shop_tag | default('wave1')) }}",
     "CRASH": "{{ '0.3' if inventory_hostname in shop_breaks_on | default('') else '' }}",
     "SLOW": "{{ shop_slow | default('0') }}",
 }
@@ -178,6 +179,15 @@ def test_a_bad_release_ends_at_the_canary_host(fleet: Fleet) -> None:
     assert "failed       web-1: shop: rollout r-" in said
     assert "not reached  web-2, web-3" in said
     assert "ansible-playbook site.yml -i" in said
+
+
+def test_an_image_that_a_later_host_cannot_have_ends_the_run_before_the_first_wave(fleet: Fleet) -> None:
+    before = {host: replicas(host) for host in HOSTS}
+    said = fleet.site(
+        "-e", "rollout_waves=1", "-e", '{"shop_tags": {"web-3": "unknown"}, "shop_tag": "wave2"}', ok=False
+    )
+    assert "local/q-web:unknown is not on this host, and pull_policy is never" in said
+    assert {host: replicas(host) for host in HOSTS} == before
 
 
 def test_hosts_of_the_failed_wave_finish_and_later_ones_stay(fleet: Fleet) -> None:

@@ -75,9 +75,11 @@ def test_a_run_has_its_waves_and_not_a_host():
 
 
 def test_the_play_that_deploys_goes_in_waves_and_stops():
-    check, deploy, summary = yaml.safe_load((PLAYBOOKS / "site.yml").read_text())
+    check, images, deploy, summary = yaml.safe_load((PLAYBOOKS / "site.yml").read_text())
     assert check["any_errors_fatal"]
-    assert "site_waves" in deploy["serial"]
+    assert images["any_errors_fatal"], "no host changes where one of them cannot have its images"
+    assert "serial" not in images
+    assert "site_waves" in str(deploy["vars"])
     assert deploy["max_fail_percentage"] == 0
     work, watch, end = deploy["tasks"]
     assert work["ignore_unreachable"], "a lost host would take the summary along"
