@@ -286,13 +286,12 @@ to_fetch:
 import base64
 import functools
 import os
-import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import audit, deploy, fetch, page
+from ansible_collections.quaylock.stacks.plugins.module_utils.detached import in_background
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 
@@ -386,26 +385,6 @@ def news(request: deploy.Request, rollout: str, since: int, timeout: float) -> d
         text = f"{request.name}: rollout {rollout} was interrupted; the next run finishes or undoes it"
         answer = {"failed": True, "changed": True, "rollout": rollout, "msg": f"{text}\n  next    {request.again}"}
     return {"changed": False, "events": shown, "answer": answer}
-
-
-def in_background(work: Callable[[], None]) -> None:
-    """Run it in a process that neither the module's end nor a lost connection takes along."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if os.fork():
-        return
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    code = 1
-    try:
-        work()
-        code = 0
-    finally:
-        os._exit(code)
 
 
 def main() -> None:
