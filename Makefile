@@ -5,11 +5,12 @@
 
 ENV ?= dev
 SEEDS ?= 100000
+SWEEPS ?= 20
 STACK ?= calminer
 RELEASE ?= previous
 export STACKS VOLUMES CONFIRM PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help up down status rollback test test-tools lint unit simulate molecule integration e2e bench load stack-test docs changelog build clean
+.PHONY: help up down status rollback test test-tools lint unit simulate molecule mutants faults integration e2e bench load stack-test docs changelog build clean
 
 help: ## List what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +43,17 @@ lint: ## ansible-test sanity, ansible-lint (production), ruff, mypy --strict, ya
 unit: ## Unit tests; they need no engine
 	@scripts/test unit
 
-simulate: ## Simulated rollouts with faults (SEEDS=100000)
+simulate: ## Simulated rollouts with faults (SEEDS=100000), and every fault at every event of some (SWEEPS=20)
 	@scripts/bootstrap test
-	@.venv/bin/python -m tests.simulation.rollouts --seeds $(SEEDS)
+	@.venv/bin/python -m tests.simulation.rollouts --seeds $(SEEDS) --sweeps $(SWEEPS)
+
+mutants: ## Mistakes on purpose: the simulation has to find each of them
+	@scripts/bootstrap test
+	@.venv/bin/python -m tests.simulation.mutants
+
+faults: ## Every command of a rollout x every fault, on a real engine of its own (an hour; FAULTS="kill before,kill after")
+	@scripts/bootstrap test
+	@.venv/bin/python -m tests.faults $(if $(FAULTS),--columns "$(FAULTS)")
 
 molecule: ## Every role on test hosts (SCENARIO=docker for one)
 	@SCENARIO="$(SCENARIO)" scripts/test molecule

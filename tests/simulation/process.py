@@ -49,8 +49,8 @@ from .stacks import STACK
 from .world import World
 
 FOLDER = "/etc/quaylock/stacks/shop"
-EVENTS_PER_SERVICE = 2_000
-LEAST_LIMIT = 20_000
+EVENTS_PER_SERVICE = 300
+LEAST_LIMIT = 4_000
 WAIT = 0.3
 """seconds between two looks at a lock that is taken"""
 
@@ -95,7 +95,7 @@ class Process:
         )
         self.at = world.now
         self.events = 0
-        self.limit = max(LEAST_LIMIT, EVENTS_PER_SERVICE * len(stack.services))
+        self.limit = LEAST_LIMIT + EVENTS_PER_SERVICE * len(stack.services)
         self.done: list[Rollout] = []
         self.refused = ""
         self.drains_fail = (
