@@ -149,7 +149,6 @@ class Field:
         done = answer_of(ended, "next")
         if not done:
             cell.wrong.append(f"the next run broke off: {ended} after {struck}")
-            self.version = new
             return cell
         self.version = done["version"]
         cell.serving = {former: "former", new: "new"}.get(done["serving"], str(done["serving"]))
@@ -158,8 +157,6 @@ class Field:
         cell.wrong += [*_ended(row, column, struck, done), *_there(done, self.about["stack"])]
         cell.wrong += _traffic(cell, load, watch, done, former, new, row)
         cell.seconds = round(time.monotonic() - began, 1)
-        if cell.wrong:
-            self.version = max(self.version, new)
         return cell
 
 

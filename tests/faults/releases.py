@@ -9,7 +9,7 @@ from typing import Any
 HOST = "shop.example.org"
 READY_AFTER = 0.4
 """seconds until a replica of `web` passes: who answers through the proxy and is younger was not gated"""
-CHECK = {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "5s", "retries": 3}
+CHECK = {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "2s", "retries": 3}
 
 
 def _service(version: int, monitor: str = "0.3s", **environment: str) -> dict[str, Any]:

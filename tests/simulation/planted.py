@@ -121,7 +121,7 @@ def traffic_moves_before_the_checks(patch: Patch) -> None:
 @plant
 def traffic_moves_before_the_hold(patch: Patch) -> None:
     """A generation that serves is replaced by one that nobody watched."""
-    patch.setattr(rollout.Track, "incumbent", property(lambda self: False))
+    patch.setattr(rollout.Track, "beside", property(lambda self: False))
 
 
 @plant
