@@ -115,7 +115,7 @@ def dependencies_are_not_waited_for(patch: Patch) -> None:
 @plant
 def traffic_moves_before_the_checks(patch: Patch) -> None:
     """A replica takes traffic as soon as it was started."""
-    patch.setattr(rollout.Track, "ready", rollout.Track.started)
+    patch.setattr(rollout.Track, "are_ready", rollout.Track.are_started)
 
 
 @plant
@@ -127,7 +127,8 @@ def traffic_moves_before_the_hold(patch: Patch) -> None:
 @plant
 def the_commit_does_not_wait_for_the_switch(patch: Patch) -> None:
     """The release is written down while the proxy still sends everything to the old one."""
-    wrapped(patch, rollout.Track, "settled", lambda real, track, now: real(replace(track, switched_at=now - 60), now))
+    held = property(lambda t: t.ready if t.service.one_shot else t.started and t.are_held(t.names))
+    patch.setattr(rollout.Track, "settled", held)
 
 
 @plant
