@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -178,6 +179,27 @@ def test_a_proxy_that_is_down_is_an_error_with_a_next_step(proxy: Proxy, replica
     with pytest.raises(PortError, match=r"does not answer.*: see `docker logs`"):
         proxy.ingress.route("shop", "web", [WEB], {"web-1": "172.31.77.99"})
     proxy.ingress.unroute("shop", "web")
+
+
+def test_a_restart_during_a_switch_and_after_it_leaves_nothing_unrouted(proxy: Proxy, replicas: Replicas) -> None:
+    """Whichever moment it hits: the switch ends, or is put back, and what serves is what the driver says."""
+    generation = {"web-0": replicas.start("web-0", "v0")}
+    proxy.ingress.route("shop", "web", [WEB], generation)
+    for turn, wait in enumerate((0.02, 0.1, 0.2, 0.3, 0.5), start=1):
+        new = {f"web-{turn}": replicas.start(f"web-{turn}", f"v{turn}")}
+        again = threading.Timer(wait, proxy.restarted)
+        again.start()
+        with contextlib.suppress(PortError):
+            proxy.ingress.route("shop", "web", [WEB], new)
+        again.join()
+        # the rollout's recovery asks again for what it wants
+        proxy.ingress.route("shop", "web", [WEB], new)
+        generation = new
+        assert proxy.ingress.routed("shop") == {"web": set(generation)}
+        assert f'"v{turn}"' in proxy.get()[1]
+    proxy.restarted()
+    assert proxy.ingress.routed("shop") == {"web": set(generation)}
+    assert proxy.get()[0] == 200
 
 
 def test_stacks_change_side_by_side(proxy: Proxy, replicas: Replicas) -> None:

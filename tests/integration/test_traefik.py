@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -117,29 +115,6 @@ def test_garbage_beside_the_routes_is_said_and_takes_nothing_down(proxy: Proxy, 
         assert any(f"{name} is not ours" in said for said in proxy.said)
     proxy.restarted()
     assert "v2" in proxy.get()[1]
-
-
-def test_a_restart_during_a_switch_and_after_it_leaves_nothing_unrouted(proxy: Proxy, replicas: Replicas) -> None:
-    """Whichever moment it hits: the switch ends, or is put back, and what serves is what the driver says."""
-    assert isinstance(proxy, Contained)
-    generation = {"web-0": replicas.start("web-0", "v0")}
-    proxy.ingress.route("shop", "web", [WEB], generation)
-    for turn, wait in enumerate((0.02, 0.1, 0.2, 0.3, 0.5), start=1):
-        new = {f"web-{turn}": replicas.start(f"web-{turn}", f"v{turn}")}
-        again = threading.Timer(wait, proxy.restart)
-        again.start()
-        with contextlib.suppress(PortError):
-            proxy.ingress.route("shop", "web", [WEB], new)
-        again.join()
-        proxy.up()
-        # the rollout's recovery asks again for what it wants
-        proxy.ingress.route("shop", "web", [WEB], new)
-        generation = new
-        assert proxy.ingress.routed("shop") == {"web": set(generation)}
-        assert f'"v{turn}"' in proxy.get()[1]
-    proxy.restarted()
-    assert proxy.ingress.routed("shop") == {"web": set(generation)}
-    assert proxy.get()[0] == 200
 
 
 def test_a_proxy_that_starts_without_its_routes_gets_them_back(proxy: Proxy, replicas: Replicas) -> None:
