@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Route
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.integration import proxies
 from ansible_collections.quaylock.stacks.tests.integration.proxies import (
     DOOR,
@@ -281,3 +282,59 @@ def test_the_longest_path_of_the_closest_host_answers(proxy: Proxy, replicas: Re
         call = ["curl", "-si", "-m", "5", "-H", f"Host: {host}", f"http://{proxy.address}:{HTTP}{path}"]
         answer = subprocess.run(call, capture_output=True, text=True, check=False).stdout.lower()
         assert f"x-version: {who}\n" in answer.replace("\r", ""), (host, path, answer)
+
+
+BALANCER = SUBNET.replace("0/24", "200")
+BEHIND = (
+    Entrypoint("http", HTTP, trusted=(BALANCER,), proxy_protocol=True),
+    Entrypoint("own", 18081, trusted=(BALANCER,)),
+)
+ASK = """
+import json, socket, sys
+at, port, first, header = sys.argv[1:]
+line = socket.create_connection((at, int(port)), 5)
+asked = first + "GET / HTTP/1.1\\r\\nHost: shop.example.org\\r\\nConnection: close\\r\\n" + header + "\\r\\n"
+line.sendall(asked.encode())
+print(b"".join(iter(lambda: line.recv(65536), b"")).decode().partition("\\r\\n\\r\\n")[2])
+"""
+
+
+@pytest.mark.parametrize("kind", proxies.CONTAINED)
+def test_a_load_balancer_in_front_is_believed_and_nobody_else(kind: str, network: str) -> None:
+    client, gateway = docker.from_env(), gateway_of(network)
+    image = recipe_image(client, "python")
+    with (
+        http.server.ThreadingHTTPServer((gateway, 0), Headers) as origin,
+        proxies.running(kind, network, entrypoints=BEHIND) as proxy,
+    ):
+        threading.Thread(target=origin.serve_forever, daemon=True).start()
+        route = replace(WEB, port=origin.server_address[1], check="/")
+        proxy.ingress.route("shop", "web", [route, replace(route, entrypoint="own")], {"host": gateway})
+
+        def seen(port: int, first: str, header: str) -> dict[str, list[str]]:
+            """From the balancer's address."""
+            address = client.api.create_networking_config(
+                {network: client.api.create_endpoint_config(ipv4_address=BALANCER)}
+            )
+            made = client.api.create_container(
+                image, ["python3", "-c", ASK, proxy.address, str(port), first, header], networking_config=address
+            )
+            try:
+                client.api.start(made)
+                client.api.wait(made)
+                found: dict[str, list[str]] = json.loads(client.api.logs(made))
+                return found
+            finally:
+                client.api.remove_container(made, force=True)
+
+        told = seen(HTTP, "PROXY TCP4 198.51.100.7 192.0.2.1 4000 80\r\n", "X-Forwarded-For: 6.6.6.6\r\n")
+        assert told["x-forwarded-for"] == ["198.51.100.7"]
+        told = seen(18081, "", "X-Forwarded-For: 198.51.100.8\r\nX-Forwarded-Proto: https\r\n")
+        assert ", ".join(told["x-forwarded-for"]) == f"198.51.100.8, {BALANCER}"
+        assert told["x-forwarded-proto"] == ["https"]
+        # whoever else says such things is not heard
+        words = ["-H", "Host: shop.example.org", "-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Forwarded-Proto: https"]
+        call = ["curl", "-s", "-m", "5", *words, f"http://{proxy.address}:18081/"]
+        told = json.loads(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+        assert (told["x-forwarded-for"], told["x-forwarded-proto"]) == ([gateway], ["http"])
+        origin.shutdown()

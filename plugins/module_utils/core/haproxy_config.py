@@ -176,6 +176,7 @@ def _doors(table: Table, entrypoint: Entrypoint) -> list[list[str]]:
                 [
                     f"frontend {entrypoint.name}-redirect",
                     plain,
+                    *_expected(entrypoint),
                     f"    http-request redirect code 308 location https://%[req.hdr(host),host_only]{port}%[pathq]",
                 ]
             )
@@ -205,6 +206,7 @@ def _tcp_door(table: Table, entrypoint: Entrypoint, binds: list[str]) -> list[st
         f"frontend {entrypoint.name}",
         "    mode tcp",
         *binds,
+        *_expected(entrypoint),
         *_logged(table.settings, "tcplog"),
         f"    timeout client {round(after['tunnel'] * 1000)}ms",
         "    option clitcpka",
@@ -215,10 +217,12 @@ def _tcp_door(table: Table, entrypoint: Entrypoint, binds: list[str]) -> list[st
 
 def _http_door(table: Table, entrypoint: Entrypoint, binds: list[str], encrypted: bool) -> list[str]:
     settings = table.settings
+    scheme = "https" if encrypted else "http"
     lines = [
         f"frontend {entrypoint.name}",
         *binds,
         f"    bind unix@{settings.run}/{entrypoint.name}.sock accept-proxy mode 600",
+        *_expected(entrypoint),
         *_logged(settings, "httplog"),
         "    # a reload lets every idle client send one more request instead of closing under it",
         "    option idle-close-on-response",
@@ -233,11 +237,12 @@ def _http_door(table: Table, entrypoint: Entrypoint, binds: list[str], encrypted
     lines += [
         "    http-request del-header x-quaylock- -m beg",
         "    # what a client says about its own address is not passed on",
-        "    http-request del-header X-Forwarded- -m beg",
+        f"    http-request del-header X-Forwarded- -m beg{_unless_trusted(entrypoint)}",
+        f"    http-request del-header X-Real-IP{_unless_trusted(entrypoint)}",
         "    http-request del-header Forwarded",
-        f"    http-request set-header X-Forwarded-Proto {'https' if encrypted else 'http'}",
-        "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
-        "    http-request set-header X-Real-IP %[src]",
+        f"    http-request set-header X-Forwarded-Proto {scheme}{_unsaid(entrypoint, 'X-Forwarded-Proto')}",
+        f"    http-request set-header X-Forwarded-Host %[req.hdr(host)]{_unsaid(entrypoint, 'X-Forwarded-Host')}",
+        f"    http-request set-header X-Real-IP %[src]{_unsaid(entrypoint, 'X-Real-IP')}",
         "    option forwardfor",
     ]
     if encrypted and settings.hsts:
@@ -245,6 +250,20 @@ def _http_door(table: Table, entrypoint: Entrypoint, binds: list[str], encrypted
     lines.append(f"    use_backend quaylock_current_{entrypoint.name} if {{ stopping }}")
     lines += [f"    use_backend {rule.pool}{_condition(rule)}" for rule in rules(table, entrypoint.name)]
     return [*lines, f"    default_backend {NOWHERE}"]
+
+
+def _expected(entrypoint: Entrypoint) -> list[str]:
+    if not entrypoint.proxy_protocol:
+        return []
+    return [f"    tcp-request connection expect-proxy layer4 if {{ src {' '.join(entrypoint.trusted)} }}"]
+
+
+def _unless_trusted(entrypoint: Entrypoint) -> str:
+    return f" unless {{ src {' '.join(entrypoint.trusted)} }}" if entrypoint.trusted else ""
+
+
+def _unsaid(entrypoint: Entrypoint, header: str) -> str:
+    return f" unless {{ req.hdr({header}) -m found }}" if entrypoint.trusted else ""
 
 
 def _condition(rule: Rule) -> str:

@@ -8,13 +8,14 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Any
 
 from .model import Finding, Invalid
 from .routing import HEALTH_PORT, Acme, Entrypoint, Settings, inside
 
 DRIVERS = ("haproxy", "traefik")
-KEYS = {"port", "address", "mode", "tls", "redirect"}
+KEYS = {"port", "address", "mode", "tls", "redirect", "trusted", "proxy_protocol"}
 CHOICES = {"mode": ("http", "tcp"), "tls": ("off", "if-certs", "enforced")}
 ACME_KEYS = {"email", "server", "challenge", "ca"}
 CHALLENGES = ("http", "tls")
@@ -125,9 +126,45 @@ def _entrypoints(wanted: Wanted, found: list[Finding]) -> list[Entrypoint]:
                     "set ingress_certificates, name: PEM text; or ingress_acme, with Traefik",
                 )
             )
+        found += _trust(door, path)
         if len(found) == before:
-            doors.append(Entrypoint(name, door["port"], door.get("mode", "http"), door["tls"], door.get("redirect", 0)))
+            doors.append(
+                Entrypoint(
+                    name,
+                    door["port"],
+                    door.get("mode", "http"),
+                    door["tls"],
+                    door.get("redirect", 0),
+                    tuple(door.get("trusted") or ()),
+                    bool(door.get("proxy_protocol")),
+                )
+            )
     return doors
+
+
+def _trust(door: Mapping[str, Any], path: str) -> Iterator[Finding]:
+    trusted, protocol = door.get("trusted", []), door.get("proxy_protocol", False)
+    if not isinstance(trusted, list):
+        yield Finding(f"{path}.trusted", f"is {trusted!r}", "a list of addresses and networks of load balancers")
+        return
+    for number, entry in enumerate(trusted):
+        try:
+            everybody = ip_network(str(entry), strict=False).prefixlen == 0
+        except ValueError:
+            yield Finding(
+                f"{path}.trusted[{number}]", f"is {entry!r}, no address or network", "such as 10.0.0.5 or 10.0.0.0/24"
+            )
+            continue
+        if everybody:
+            yield Finding(f"{path}.trusted[{number}]", "is everybody", "name the load balancers alone")
+    if not isinstance(protocol, bool):
+        yield Finding(f"{path}.proxy_protocol", f"is {protocol!r}", "true or false")
+    elif protocol and not trusted:
+        yield Finding(f"{path}.proxy_protocol", "is believed of nobody", "name the load balancers in trusted")
+    elif trusted and not protocol and door.get("mode") == "tcp":
+        yield Finding(
+            f"{path}.trusted", "says nothing about a client without HTTP", "add proxy_protocol: true, or drop it"
+        )
 
 
 def _certificates(wanted: Wanted) -> Iterator[Finding]:

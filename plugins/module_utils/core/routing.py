@@ -56,6 +56,8 @@ class Entrypoint:
 
     `tls`: off, if-certs (TLS once a certificate is there) or enforced. `redirect` is a published port that speaks plain
     HTTP and sends everybody to this entrypoint while that has TLS, and serves the same while it has not (0 = none).
+    `trusted` are the addresses and networks of load balancers in front of it: what they say of a client in
+    X-Forwarded-* is passed on; with `proxy_protocol` their connections begin with the PROXY protocol.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Entrypoint:
     mode: str = "http"
     tls: str = "off"
     redirect: int = 0
+    trusted: tuple[str, ...] = ()
+    proxy_protocol: bool = False
 
     @property
     def port(self) -> int:
@@ -371,7 +375,9 @@ def read_settings(made: Mapping[str, Any]) -> Settings:
     return Settings(
         **{
             **made,
-            "entrypoints": tuple(Entrypoint(**e) for e in made["entrypoints"]),
+            "entrypoints": tuple(
+                Entrypoint(**{**e, "trusted": tuple(e.get("trusted", ()))}) for e in made["entrypoints"]
+            ),
             "certificates": tuple(made["certificates"]),
             "acme": Acme(**made["acme"]) if made.get("acme") else None,
         }

@@ -75,9 +75,9 @@ def static(settings: Settings) -> str:
     after = {**TIMEOUTS, **settings.timeouts}
     entrypoints: dict[str, Any] = {ADMIN: {"address": f"{settings.listen}:{settings.health_port}"}}
     for door in settings.entrypoints:
-        entrypoints[door.name] = _entrypoint(settings, door.port, after)
+        entrypoints[door.name] = _entrypoint(settings, door, door.port, after)
         if door.redirect:
-            entrypoints[_plain(door)] = _entrypoint(settings, inside(door.redirect), after)
+            entrypoints[_plain(door)] = _entrypoint(settings, door, inside(door.redirect), after)
     made: dict[str, Any] = {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": "WARN", "noColor": True},
@@ -118,8 +118,11 @@ def static(settings: Settings) -> str:
     return _HEAD + dump(made)
 
 
-def _entrypoint(settings: Settings, port: int, after: Mapping[str, float]) -> dict[str, Any]:
+def _entrypoint(settings: Settings, door: Entrypoint, port: int, after: Mapping[str, float]) -> dict[str, Any]:
+    trusted = {"trustedIPs": list(door.trusted)}
     return {
+        **({"forwardedHeaders": trusted} if door.trusted else {}),
+        **({"proxyProtocol": trusted} if door.proxy_protocol else {}),
         "address": f"{settings.listen}:{port}",
         "transport": {
             "respondingTimeouts": {

@@ -36,6 +36,11 @@ ACCEPTED = [
         wanted({"web": {"port": 443, "redirect": 80, "tls": "off"}}, tls="enforced"),
         [Entrypoint("web", 443, redirect=80)],
     ),
+    (
+        "behind a load balancer",
+        wanted({"web": {"port": 80, "trusted": ["10.0.0.5", "10.1.0.0/24"], "proxy_protocol": True}}),
+        [Entrypoint("web", 80, trusted=("10.0.0.5", "10.1.0.0/24"), proxy_protocol=True)],
+    ),
     ("tcp", wanted({"db": {"port": 5432, "mode": "tcp"}}), [Entrypoint("db", 5432, mode="tcp")]),
 ]
 
@@ -66,6 +71,14 @@ REFUSED = [
     ),
     ({"a": {"port": 8404}}, ["port 8404 is the proxy's own health check already"]),
     ({"db": {"port": 5432, "mode": "tcp", "redirect": 80}}, ["redirect: is for http"]),
+    ({"web": {"port": 80, "trusted": "10.0.0.5"}}, ["ingress_entrypoints.web.trusted: is '10.0.0.5'"]),
+    (
+        {"web": {"port": 80, "trusted": ["lb", "0.0.0.0/0"]}},
+        ["trusted[0]: is 'lb', no address", "trusted[1]: is everyb"],
+    ),
+    ({"web": {"port": 80, "proxy_protocol": True}}, ["web.proxy_protocol: is believed of nobody"]),
+    ({"web": {"port": 80, "proxy_protocol": "yes"}}, ["web.proxy_protocol: is 'yes'"]),
+    ({"db": {"port": 5432, "mode": "tcp", "trusted": ["10.0.0.5"]}}, ["db.trusted: says nothing about a client"]),
 ]
 
 
