@@ -146,6 +146,56 @@ def test_a_missing_variable_is_refused_before_anything_is_changed(place: Place) 
     assert running() == before
 
 
+def test_a_return_needs_no_compose_file_and_says_what_it_does_not_do(place: Place) -> None:
+    """The second version is deployed; then the folder with the Compose files is out of reach."""
+    done = place.play("site", "-e", "shop_version=2")
+    assert done.returncode == 0, done.stdout[-5000:]
+    stacks = place.folder / "stacks"
+    stacks.rename(place.folder / "elsewhere")
+    try:
+        unknown = place.play("rollback", "-e", f"stack={STACK}", "-e", "release=r-0")
+        nowhere = place.play("rollback", "-e", "stack=nobody")
+        nothing = place.play("rollback")
+        before = running()
+        done = place.play("rollback", "-e", f"stack={STACK}", "-e", "release=previous", "-e", "yes=true")
+    finally:
+        (place.folder / "elsewhere").rename(stacks)
+    assert unknown.returncode != 0
+    assert f"{STACK} keeps no release 'r-0' (there are, newest first: r-" in unknown.stdout
+    assert nowhere.returncode != 0
+    assert "no host of this inventory has a release of nobody" in nowhere.stdout
+    assert nothing.returncode != 0
+    assert "name the stack: -e stack=NAME" in nothing.stdout
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert "~ services.web.environment.VERSION" in done.stdout
+    assert "What migrations have done to data is NOT reverted" in done.stdout
+    assert f"{STACK}: healthy" in done.stdout
+    after = running()
+    assert {n for n in before if "-worker-" in n} == {n for n in after if "-worker-" in n}
+    webs = [name for name in after if "-web-" in name]
+    shown = subprocess.run(["docker", "inspect", *webs], capture_output=True, text=True, check=True).stdout
+    assert shown.count('"VERSION=1"') == 2
+    assert "for your eyes only" not in done.stdout
+
+
+def test_releases_are_listed_and_the_page_is_fetched(place: Place) -> None:
+    listed = place.play("releases", "-e", f"stack={STACK}")
+    assert listed.returncode == 0, listed.stdout[-5000:]
+    assert f"{STACK}: 3 releases are kept" in listed.stdout
+    assert "(a return to r-" in listed.stdout
+    shown = place.play("releases", "-e", f"stack={STACK}", "-e", "release=previous")
+    assert "~ services.web.environment.VERSION" in shown.stdout
+    detailed = place.play(
+        "status", "-e", "detailed=true", "-e", f"pages={place.folder}/pages", "-e", "watch=true", "-e", "watch_for=1"
+    )
+    assert detailed.returncode == 0, detailed.stdout[-5000:]
+    assert f"✔ here {STACK}  healthy" in detailed.stdout
+    assert "deployed in " in detailed.stdout
+    assert f"{STACK}" in (place.folder / "pages/here.html").read_text()
+    wrong = place.play("status", "-e", "detailed=perhaps")
+    assert "detailed and watch are true or false" in wrong.stdout
+
+
 def test_status_and_teardown_come_with_it(place: Place) -> None:
     done = place.play("status")
     assert done.returncode == 0, done.stdout[-5000:]
