@@ -1,6 +1,6 @@
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""An engine whose disk is full midway in a pull: a second engine in a container, with a small disk of its own."""
+"""Rollouts that pull from a registry: a tag that moves, and a disk that is full midway, on a second and small engine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
-from .conftest import ROOT, WEB, Harbour
+from .conftest import ROOT, WEB, Harbour, web
 from .test_images import REGISTRY, have
 
 docker = pytest.importorskip("docker")
@@ -60,8 +61,8 @@ def network(client: Any, cleared: contextlib.ExitStack) -> str:
 
 
 @pytest.fixture
-def registry(client: Any, web_built: str, network: str, cleared: contextlib.ExitStack) -> str:
-    """Has web:small and web:big; its address as the second engine sees it."""
+def hub(client: Any, network: str, cleared: contextlib.ExitStack) -> Any:
+    """The container of a registry."""
     wanted: dict[str, Any] = {"debian": {"recipe": "debian", "source": "build"}}
     wanted["qimg-registry"] = {"context": REGISTRY, "base": "debian", "source": "build"}
     outcome = have(client, wanted, unanswered={"docker.io": "not asked by tests"})
@@ -74,8 +75,27 @@ def registry(client: Any, web_built: str, network: str, cleared: contextlib.Exit
         tmpfs={"/var/lib/registry": "mode=1777"},
     )
     cleared.callback(container.remove, force=True, v=True)
-    here = f"127.0.0.1:{until(lambda: (container.reload(), container.ports['5000/tcp'])[1])[0]['HostPort']}"
-    until(lambda: urllib.request.urlopen(f"http://{here}/v2/", timeout=1))
+    until(lambda: urllib.request.urlopen(f"http://{outside(container)}/v2/", timeout=1))
+    return container
+
+
+def outside(hub: Any) -> str:
+    """The registry's address for this machine's engine."""
+    return f"127.0.0.1:{until(lambda: (hub.reload(), hub.ports['5000/tcp'])[1])[0]['HostPort']}"
+
+
+def push(client: Any, image: str, ref: str) -> None:
+    """It is in the registry then, and not here."""
+    name, _sign, tag = ref.rpartition(":")
+    client.images.get(image).tag(name, tag)
+    said = client.images.push(name, tag)
+    assert "digest" in said, said
+    client.images.remove(ref)
+
+
+@pytest.fixture
+def registry(client: Any, web_built: str, network: str, hub: Any) -> str:
+    """Has web:small and web:big; its address as the second engine sees it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in (("Dockerfile", f"FROM {WEB}\nCOPY blob /blob\n".encode()), ("blob", os.urandom(BLOB))):
@@ -84,13 +104,12 @@ def registry(client: Any, web_built: str, network: str, cleared: contextlib.Exit
             info.mode = 0o644
             tar.addfile(info, io.BytesIO(content))
     buffer.seek(0)
-    client.images.build(fileobj=buffer, custom_context=True, tag=f"{here}/web:big", rm=True)
-    client.images.get(WEB).tag(f"{here}/web", "small")
-    for tag in ("small", "big"):
-        said = client.images.push(f"{here}/web", tag)
-        assert "digest" in said, said
-        client.images.remove(f"{here}/web:{tag}", force=tag == "big")
-    return f"{address(container, network)}:5000"
+    big = f"{network}:big"
+    client.images.build(fileobj=buffer, custom_context=True, tag=big, rm=True)
+    push(client, WEB, f"{outside(hub)}/web:small")
+    push(client, big, f"{outside(hub)}/web:big")
+    client.images.remove(big, force=True)
+    return f"{address(hub, network)}:5000"
 
 
 @pytest.fixture
@@ -146,3 +165,33 @@ def test_disk_full_midway_in_a_pull(registry: str, small_engine: str, tmp_path: 
     assert not any("big" in tag for image in there.images.list() for tag in image.tags)
     assert harbour.journal.history("small")[0].outcome == "refused"
     assert harbour.deploy(services("small"))["outcome"] == "unchanged"
+
+
+def test_the_same_tag_with_a_new_digest(
+    client: Any, hub: Any, harbour: Harbour, web_built: str, cleared: contextlib.ExitStack
+) -> None:
+    """With pull_policy always the registry is asked each time; without it what is here under the tag stays."""
+    ref = f"{outside(hub)}/web:stable"
+    cleared.callback(client.images.remove, ref, force=True)
+    made = {version: web_image(f"local/q-web:pull-{version}", version) for version in ("v1", "v2")}
+    push(client, made["v1"], ref)
+    services = {"web": web(image=ref)}
+    first = harbour.deployed(services)
+    before = harbour.identities()
+    name, _sign, tag = ref.rpartition(":")
+    client.images.get(made["v2"]).tag(name, tag)
+    client.images.push(name, tag)
+    client.images.get(made["v1"]).tag(name, tag)
+    assert harbour.deploy(services)["outcome"] == "unchanged"
+    assert harbour.identities() == before
+    asking = {"web": web(image=ref, pull_policy="always")}
+    moved = harbour.deployed(asking)
+    assert "image changed" in " ".join(moved["plan"])
+    digests = [answer["images"][ref]["digest"] for answer in (first, moved)]
+    assert digests[0] != digests[1]
+    [body] = harbour.containers().values()
+    assert "VERSION=v2" in body["Config"]["Env"]
+    same = harbour.deploy(asking)
+    assert (same["outcome"], same["changed"]) == ("unchanged", False)
+    for image in made.values():
+        client.images.remove(image, force=True)
