@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from .durations import seconds
 from .model import Json, MountedFile
 from .nodes import plain
 from .scope import Context
@@ -19,6 +20,10 @@ _TEXTS = ("memory", "interval", "timeout", "period", "monitor", "delay")
 """endings of keys that Compose wants as text, where we also take a number"""
 _TABLES = ("aux_addresses", "driver_opts", "options", "storage_opt")
 """mappings whose values Compose wants as text"""
+_READ_BEFORE = ("env_file", "extends", "label_file")
+"""what the controller has read; an empty one may be left, and Compose would look for a file without a name"""
+_MICROSECONDS = ("cpu_rt_period", "cpu_rt_runtime")
+"""durations by the specification; Compose takes the number alone"""
 _FREE = ("annotations", "args", "environment", "labels", "networks", "sysctls")
 """mappings in which a key with nothing behind it says something; elsewhere Compose refuses it"""
 
@@ -52,7 +57,11 @@ def rendered(
 
 
 def _service(service: Json, active: Collection[str], routed: bool, context: Context) -> dict[str, Any]:
-    result = {key: _value(key, value) for key, value in service.items() if key != "profiles" and value is not None}
+    result = {
+        key: _value(key, value)
+        for key, value in service.items()
+        if key != "profiles" and value is not None and (value or key not in _READ_BEFORE)
+    }
     depends = result.get("depends_on")
     if isinstance(depends, Mapping):
         result["depends_on"] = {key: value for key, value in depends.items() if key in active}
@@ -86,6 +95,10 @@ def _value(key: str, value: Any) -> Any:
         return {name: _value(str(name), entry) for name, entry in value.items() if entry is not None or key in _FREE}
     if isinstance(value, (int, float)) and key.endswith(_TEXTS):
         return plain(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if key in _MICROSECONDS and isinstance(value, str) and not value.isdigit():
+        return round(seconds(value) * 1e6)
     return _copy(value)
 
 

@@ -477,6 +477,21 @@ def test_the_file_on_the_host_is_complete_and_has_no_content() -> None:
     assert "inline" not in json.dumps(made.rendered)
 
 
+WRITTEN = [
+    ("cpu_rt_runtime: 400ms, cpu_rt_period: '95000'", {"cpu_rt_runtime": 400_000, "cpu_rt_period": "95000"}),
+    ("ulimits: {nofile: 1000.0}", {"ulimits": {"nofile": 1000}}),
+    ("cpus: 2.0", {"cpus": 2}),
+    ("env_file: '', label_file: [], user: ", {}),
+    ("secrets: [{source: pw, uid: '5', mode: 256}]", {"secrets": [{"source": "pw", "uid": "5", "mode": 256}]}),
+]
+
+
+@pytest.mark.parametrize(("keys", "written"), WRITTEN)
+def test_what_compose_takes_only_one_way_is_written_that_way(keys: str, written: dict[str, Any]) -> None:
+    definition = {"services": {"api": {"image": "a", **yaml.safe_load("{" + keys + "}")}}, "secrets": {"pw": None}}
+    assert read("shop", definition, CONTEXT).rendered["services"]["api"] == {"image": "a", **written}
+
+
 def test_what_was_read_is_not_changed() -> None:
     definition = yaml.safe_load("{services: {a: {image: a, depends_on: [b], networks: {default: }}, b: {image: b}}}")
     before = json.dumps(definition)
