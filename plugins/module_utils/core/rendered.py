@@ -92,7 +92,11 @@ def _value(key: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         if key in _TABLES:
             return {name: _doubled(plain(entry)) for name, entry in value.items() if entry is not None}
-        return {name: _value(str(name), entry) for name, entry in value.items() if entry is not None or key in _FREE}
+        return {
+            name: plain(entry) if key in _FREE and isinstance(entry, float) else _value(str(name), entry)
+            for name, entry in value.items()
+            if entry is not None or key in _FREE
+        }
     if isinstance(value, (int, float)) and key.endswith(_TEXTS):
         return plain(value)
     if isinstance(value, float) and value.is_integer():

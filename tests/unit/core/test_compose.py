@@ -481,6 +481,7 @@ WRITTEN = [
     ("cpu_rt_runtime: 400ms, cpu_rt_period: '95000'", {"cpu_rt_runtime": 400_000, "cpu_rt_period": "95000"}),
     ("ulimits: {nofile: 1000.0}", {"ulimits": {"nofile": 1000}}),
     ("cpus: 2.0", {"cpus": 2}),
+    ("environment: {A: 1000000.0, B: 2.5}", {"environment": {"A": "1e+06", "B": "2.5"}}),
     ("env_file: '', label_file: [], user: ", {}),
     ("secrets: [{source: pw, uid: '5', mode: 256}]", {"secrets": [{"source": "pw", "uid": "5", "mode": 256}]}),
 ]
