@@ -11,6 +11,7 @@ from typing import Any
 
 from .core import yaml_text
 from .core.commands import (
+    Announce,
     Command,
     Create,
     Drain,
@@ -30,6 +31,7 @@ from .core.commands import (
     Start,
     Stop,
     Unroute,
+    Withdraw,
     WriteFiles,
 )
 from .core.converge import UNKNOWN
@@ -93,9 +95,13 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
     elif isinstance(command, Create):
         service = stack.service(command.service)
         body = create_body(stack, service, command.number, rollout.id, rollout.images[service.image], host.folder)
-        engine.create(command.name, body, (host.ingress_network,) if service.routes else ())
+        engine.create(command.name, body, (host.ingress_network,) if service.routes else (), command.quiet)
     elif isinstance(command, Start):
         engine.start(command.name)
+    elif isinstance(command, Announce):
+        engine.announce(command.name)
+    elif isinstance(command, Withdraw):
+        engine.withdraw(command.name)
     elif isinstance(command, Explain):
         return engine.logs(command.name, LOG_LINES)
     elif isinstance(command, (Route, Unroute, Drain)):

@@ -98,7 +98,7 @@ class SimulatedEngine:
     def remove_volume(self, name: str) -> None:
         self.world.volumes.discard(name)
 
-    def create(self, name: str, body: Json, fixed: Sequence[str] = ()) -> None:
+    def create(self, name: str, body: Json, fixed: Sequence[str] = (), quiet: bool = False) -> None:
         labels = body["Labels"]
         there = self.world.containers.get(name)
         if there is not None and there.rollout != labels[ROLLOUT]:
@@ -114,9 +114,16 @@ class SimulatedEngine:
             image=labels[IMAGE],
             spec=labels[SPEC],
             rollout=labels[ROLLOUT],
+            named=not quiet,
             stack=labels["com.docker.compose.project"],
             restarts_with_engine=body.get("HostConfig", {}).get("RestartPolicy", {}).get("Name", "no") != "no",
         )
+
+    def announce(self, name: str) -> None:
+        self._container(name).named = True
+
+    def withdraw(self, name: str) -> None:
+        self._container(name).named = False
 
     def start(self, name: str) -> None:
         c = self._container(name)

@@ -83,6 +83,7 @@ def before(world: World, rollout: Rollout, command: Command, hurt: Hurt, drains_
         if container is not None and service not in hurt:
             _what_serves_stays(world, rollout, command, container)
             _nobody_is_cut_off(world, rollout, command, drains_fail)
+            _nobody_is_asked_while_it_stops(world, rollout, command, container)
     elif isinstance(command, Record) and command.kind == "committed":
         _a_release_is_whole(world, rollout, hurt)
 
@@ -163,6 +164,17 @@ def _what_serves_stays(world: World, rollout: Rollout, command: Command, contain
         raise Broken(f"{name} of the release that serves was to be stopped on the way back")
 
 
+def _nobody_is_asked_while_it_stops(world: World, rollout: Rollout, command: Command, container: Container) -> None:
+    """What others can do is taken out of the service's DNS names before it is stopped."""
+    if not isinstance(command, Stop) or rollout.outcome is Outcome.REMOVED or not world.runs(container):
+        return
+    others = [c for c in world.serving if c.service == command.service and c is not container]
+    able = [c for c in others if c.named and world.runs(c)]
+    known = definition(rollout, command.service)
+    if container.named and container.best_row and able and known is not None and not stops_first(rollout, known.name):
+        raise Broken(f"{command.name} was to be stopped while it answers to its service's names")
+
+
 def _others_serve(world: World, rollout: Rollout, service: str) -> bool:
     """Whether somebody else can take the traffic of the old replicas that leave in this step."""
     track = rollout.tracks.get(service)
@@ -239,6 +251,7 @@ def always(world: World, rollout: Rollout, hurt: Hurt) -> None:
     removed = rollout.outcome is Outcome.REMOVED
     if not removed:
         _what_is_released_is_there(world, rollout, hurt)
+        _nobody_answers_too_early(world, rollout, hurt)
     for service, servers in world.backends.items():
         if service in hurt or stops_first(rollout, service):
             continue
@@ -274,6 +287,20 @@ def _what_is_released_is_there(world: World, rollout: Rollout, hurt: Hurt) -> No
             raise Broken(f"{container.name} of the release that serves does not run")
 
 
+def _nobody_answers_too_early(world: World, rollout: Rollout, hurt: Hurt) -> None:
+    """Where a generation serves, a new replica has its service's DNS names only once it passed its gate."""
+    for container in world.containers.values():
+        known = definition(rollout, container.service)
+        if container.service in hurt or known is None or known.one_shot or not world.runs(container):
+            continue
+        if stops_first(rollout, known.name):
+            continue  # made when nothing else was to serve
+        others = [c for c in world.serving if c.service == container.service and world.runs(c) and c.named]
+        fresh = container.named and not any(c is container for c in world.serving)
+        if fresh and others and container.best_row < known.gate.passes:
+            raise Broken(f"{container.name} answers to the names of {container.service} before it passed")
+
+
 # -- at the end of a run that ended by itself, without faults --------------------------------
 
 
@@ -303,6 +330,8 @@ def as_it_was(world: World, rollout: Rollout, was: Shape, hurt: Hurt) -> None:
             continue
         if running and not world.runs(container):
             raise Broken(f"rolled back, and {name} does not run again")
+        if running and not container.named:
+            raise Broken(f"rolled back, and {name} does not answer to its service's names")
         may_stop = stops_first(rollout, container.service) or name in world.away
         if container.starts != starts and not may_stop:
             raise Broken(f"rolled back, and {name} was interrupted")
@@ -326,6 +355,8 @@ def recovered(world: World, rollout: Rollout, hurt: Hurt) -> None:
             down = [c.name for c in members if not world.runs(c)]
             if down:
                 raise Broken(f"recovered, and {down} of the release do not run")
+            if not all(c.named for c in members):
+                raise Broken(f"recovered, and not all of {service.name} answers to its names")
         if any("-before-" in c.name for c in members):
             raise Broken(f"recovered, and {service.name} has not got its name back")
         expected = frozenset(c.name for c in members) if service.routes else None
@@ -349,6 +380,8 @@ def deployed(world: World, stack: Stack) -> None:
             raise Broken(f"{service.name}: {len(good)} of {service.replicas} good replicas, {len(there)} containers")
         if any("-before-" in c.name for c in there):
             raise Broken(f"{service.name}: a name was not given back")
+        if not all(c.named for c in good):
+            raise Broken(f"{service.name}: not all of it answers to its names")
         routed = world.backends.get(service.name, frozenset())
         if routed != (frozenset(c.name for c in good) if service.routes else frozenset()):
             raise Broken(f"{service.name}: routed to {set(routed)}")

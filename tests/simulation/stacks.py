@@ -66,6 +66,7 @@ def make_stack(
                 one_shot=one_shot,
                 order=Order.STOP_FIRST if stop_first else Order.START_FIRST,
                 update=_update(rng),
+                networks=("default",),
                 bound="it publishes a port" if bound else "",
                 container_name=f"the-{name}" if bound and form.random() < 0.7 else "",
                 grace=1.0,

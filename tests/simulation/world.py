@@ -32,6 +32,8 @@ class Container:
     rollout: str
     stack: str
     restarts_with_engine: bool = True
+    named: bool = True
+    """it answers to its service's DNS names"""
     running: bool = False
     exit_code: int = 0
     started: float = 0.0

@@ -24,7 +24,7 @@ except ImportError as error:  # the module says it with the next step
 from ..core import gates_of, labels
 from ..core.model import Build, ExecProbe, Gate, Image, Json, Network, Observed, Probe, Sample, Service, Volume
 from ..ports import Port, PortError
-from . import images, probes, processes
+from . import dns_names, images, probes, processes
 from .host import holder, listeners, overlap
 
 
@@ -169,8 +169,20 @@ class DockerEngine:
     def create_network(self, network: Network) -> None:
         if self.networks([network.name]):
             return
+        body = {**network.body, "Name": network.name, "CheckDuplicate": True}
+        if (body.get("Driver") or "bridge") != "bridge":
+            with asking(f"creating network {network.name}"):
+                self._post("/networks/create", body)
+            return
+        body["Labels"] = {**(body.get("Labels") or {}), labels.FIXED_SUBNET: "fixed"}
+        pools = (body.get("IPAM") or {}).get("Config") or []
         with asking(f"creating network {network.name}"):
-            self._post("/networks/create", {**network.body, "Name": network.name, "CheckDuplicate": True})
+            if not pools:
+                # the engine chooses a free subnet; taken as configured, a container may come back to its address
+                made = self._post("/networks/create", body)["Id"]
+                pools = [{"Subnet": c["Subnet"]} for c in self.api.inspect_network(made)["IPAM"]["Config"]]
+                self.api.remove_network(made)
+            self._post("/networks/create", {**body, "IPAM": {**(body.get("IPAM") or {}), "Config": pools}})
 
     def create_volume(self, volume: Volume) -> None:
         with asking(f"creating volume {volume.name}"):
@@ -190,7 +202,7 @@ class DockerEngine:
 
     # -- replicas -------------------------------------------------------------------
 
-    def create(self, name: str, body: Json, fixed: Sequence[str] = ()) -> None:
+    def create(self, name: str, body: Json, fixed: Sequence[str] = (), quiet: bool = False) -> None:
         """Before API 1.44 a container is created on one network only; the others join before it starts."""
         rollout = body["Labels"][labels.ROLLOUT]
         there = self._inspect(name)
@@ -200,11 +212,14 @@ class DockerEngine:
             self.remove(name)
         endpoints: dict[str, Any] = dict((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {})
         with contextlib.ExitStack() as stack:
-            if fixed and any(n in endpoints for n in fixed):
+            silent = self._silent(endpoints) if quiet else []
+            if silent or any(n in endpoints for n in fixed):
                 stack.enter_context(self._addresses)
                 for network in (n for n in fixed if n in endpoints):
                     address = self._free_address(network)
                     endpoints[network] = {**(endpoints[network] or {}), "IPAMConfig": {"IPv4Address": address}}
+                for network in silent:
+                    endpoints = dns_names.without_names(endpoints, network, self._free_address(network))
             first = next(iter(endpoints), None)
             made = dict(body)
             if first is not None:
@@ -222,6 +237,45 @@ class DockerEngine:
         body = {"Container": name, "EndpointConfig": settings or {}}
         api._raise_for_status(api._post_json(api._url("/networks/{0}/connect", network), data=body))
 
+    def _silent(self, endpoints: Mapping[str, Any]) -> list[str]:
+        """The networks in which a new container can do without its service's names for now."""
+        there = self.networks([n for n, endpoint in endpoints.items() if (endpoint or {}).get("Aliases")])
+        return [name for name, network in there.items() if dns_names.can_wait(network)]
+
+    def announce(self, name: str) -> None:
+        details = self._details(name)
+        wanted = dns_names.promised(details)
+        for network in dns_names.lacking(details):
+            self._rejoin(details, network, wanted[network])
+
+    def withdraw(self, name: str) -> None:
+        details = self._details(name)
+        ready = self.networks(list(dns_names.promised(details)))
+        for network in dns_names.promised(details):
+            there = (details["NetworkSettings"]["Networks"] or {}).get(network) or {}
+            if network in ready and dns_names.can_wait(ready[network]) and there.get("IPAddress"):
+                self._rejoin(details, network, [])
+
+    def _details(self, name: str) -> dict[str, Any]:
+        details = self._inspect(name)
+        if details is None:
+            raise PortError(f"{name} does not exist")
+        return details
+
+    def _rejoin(self, details: Json, network: str, aliases: list[str]) -> None:
+        """Leave the network and join it again with other aliases; a fixed address is kept in any case."""
+        name = details["Name"].lstrip("/")
+        endpoint = (details["NetworkSettings"]["Networks"] or {}).get(network)
+        with asking(f"looking at network {network}"):
+            subnet = self.api.inspect_network(network)["IPAM"]["Config"][0]["Subnet"]
+        # one that leaves keeps any address; one that stays and has none of the fixed ones gets a new one
+        body = dns_names.rejoined(endpoint, aliases, lambda a: not aliases or dns_names.is_fixed(subnet, a))
+        if endpoint is not None:
+            with asking(f"taking {name} off {network}"):
+                self.api.disconnect_container_from_network(details["Id"], network)
+        with asking(f"connecting {name} to {network}"):
+            self._connect(network, name, body)
+
     def _free_address(self, network: str) -> str:
         """The lowest address that no container has or will have after a restart; stopped ones keep theirs."""
         with asking(f"looking for an address in {network}"):
@@ -232,9 +286,7 @@ class DockerEngine:
             endpoint = entry["NetworkSettings"]["Networks"].get(network) or {}
             used |= {endpoint.get("IPAddress"), (endpoint.get("IPAMConfig") or {}).get("IPv4Address")}
         subnet = ipaddress.ip_network(config["Subnet"])
-        # the engine hands out from the bottom: fixed ones start in the upper half
-        start = int(subnet.network_address) + subnet.num_addresses // 2
-        for number in range(start, int(subnet.broadcast_address)):
+        for number in range(dns_names.first_fixed(config["Subnet"]), int(subnet.broadcast_address)):
             address = str(ipaddress.ip_address(number))
             if address not in used:
                 return address

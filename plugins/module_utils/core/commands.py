@@ -45,13 +45,32 @@ class EnsureVolume:
 
 @dataclass(frozen=True, slots=True)
 class Create:
+    """`quiet`: it does not answer to its service's DNS names before it is announced."""
+
     service: str
     name: str
     number: int
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
+    service: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """The replica answers to its service's DNS names from now on."""
+
+    service: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The replica does not answer to its service's DNS names any more; open connections live on."""
+
     service: str
     name: str
 
@@ -141,6 +160,8 @@ Command = Union[
     EnsureVolume,
     Create,
     Start,
+    Announce,
+    Withdraw,
     Look,
     Explain,
     Route,
@@ -189,5 +210,5 @@ def as_json(command: Command) -> Mapping[str, Any]:
 
 def replica_of(command: Command) -> str:
     """The container a command works on, "" where it is none."""
-    works = isinstance(command, (Create, Start, Drain, Stop, Remove, Rename, Explain))
+    works = isinstance(command, (Create, Start, Announce, Withdraw, Drain, Stop, Remove, Rename, Explain))
     return getattr(command, "name", "") if works else ""

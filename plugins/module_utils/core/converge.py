@@ -12,7 +12,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from .commands import Command, Done, Drain, Failed, Look, Remove, Rename, Route, Start, Stop, Unroute, replica_of
+from .commands import (
+    Announce,
+    Command,
+    Done,
+    Drain,
+    Failed,
+    Look,
+    Remove,
+    Rename,
+    Route,
+    Start,
+    Stop,
+    Unroute,
+    Withdraw,
+    replica_of,
+)
 from .gate import Crowd, Watch, judge, next_look
 from .model import Gate, Sample, Service
 
@@ -41,6 +56,12 @@ class Goal:
     drain: float = 0.0
     depends_on: tuple[str, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
+    announce: tuple[str, ...] = ()
+    """members that may not answer to the service's DNS names (any more): made sure of once they are up"""
+    withdraw: bool = False
+    """`surplus` loses those names before it stops, because others answer to them"""
+    announced: frozenset[str] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
     drained: frozenset[str] = frozenset()
     stopped: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
@@ -48,7 +69,7 @@ class Goal:
     watches: Mapping[str, Watch] = field(default_factory=dict)
     given_up: frozenset[str] = frozenset()
     routed: bool = False
-    withdrawn: bool = False
+    saved: bool = False
     """traffic was moved to those of `target` that run already, away from what failed"""
     stuck: bool = False
     """traffic could not be moved: what may still serve must not go"""
@@ -78,7 +99,7 @@ class Goal:
 
     @property
     def complete(self) -> bool:
-        there = self.up and (self.routed or not self.route)
+        there = self.up and self.announced.issuperset(self.announce) and (self.routed or not self.route)
         return self.stuck or (there and self.cleared and self.named)
 
 
@@ -113,11 +134,13 @@ def step(goals: Goals, pending: Iterable[Command]) -> tuple[Command, ...]:
         elif not goal.named:
             commands += [Rename(goal.service, old, new) for old, new in goal.rename if old not in busy]
         elif not goal.up:
-            withdraw = goal.route and not goal.withdrawn and bool(_there(goal))
-            if withdraw and goal.service not in routing:
+            save = goal.route and not goal.saved and bool(_there(goal))
+            if save and goal.service not in routing:
                 commands.append(Route(goal.service, _there(goal), goal.old_routes))
-            if not withdraw or not goal.exclusive:
+            if not save or not goal.exclusive:
                 commands += _bring_up(goal, goals, busy)
+        elif not goal.announced.issuperset(goal.announce):
+            commands += [Announce(goal.service, n) for n in goal.announce if n not in busy]
         elif goal.route and not goal.routed:
             if goal.service not in routing:
                 wanted = Route(goal.service, goal.target, goal.old_routes) if goal.target else Unroute(goal.service)
@@ -149,7 +172,9 @@ def _clear(goal: Goal, busy: set[str], drain: bool) -> list[Command]:
     for name in goal.surplus:
         if name in goal.removed or name in busy:
             continue
-        if goal.drain and name not in goal.drained and name not in goal.stopped:
+        if goal.withdraw and drain and name not in goal.withdrawn and name not in goal.stopped:
+            commands.append(Withdraw(goal.service, name))
+        elif goal.drain and name not in goal.drained and name not in goal.stopped:
             commands.append(Drain(goal.service, name, goal.drain if drain else 0.0))
         elif name not in goal.stopped:
             commands.append(Stop(goal.service, name, goal.grace))
@@ -193,13 +218,18 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
     elif isinstance(command, (Route, Unroute)):
         if isinstance(command, Route) and set(command.servers) != set(goal.target):
             # a failure changes nothing: what fails loses its traffic once all are up again
-            goal = replace(goal, withdrawn=goal.withdrawn or set(command.servers) == set(_there(goal)))
+            goal = replace(goal, saved=goal.saved or set(command.servers) == set(_there(goal)))
         elif well:
             goal = replace(goal, routed=True)
         else:
             goal = replace(goal, routed=goal.lost, stuck=not goal.lost)
             servers = ", ".join(goal.target) or "nothing"
             notes = (f"{goal.service}: the proxy could not be moved to {servers}: {error}",)
+    elif isinstance(command, Announce):
+        goal = replace(goal, announced=goal.announced | {command.name})
+        notes = (f"{goal.service}: {command.name} has not got the service's names back: {error}",) if error else ()
+    elif isinstance(command, Withdraw):
+        goal = replace(goal, withdrawn=goal.withdrawn | {command.name})
     elif isinstance(command, Drain):
         goal = replace(goal, drained=goal.drained | {command.name})
         notes = (f"{goal.service}: {command.name} could not be drained: {error}",) if error else ()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,10 @@ from .model import Image, Json, Service, Stack
 ROLLOUT = "quaylock.rollout"
 SPEC = "quaylock.spec"
 IMAGE = "quaylock.image"
+ALIASES = "quaylock.aliases"
+"""network -> DNS names, as JSON: a replica gets them when it passed, not with its creation"""
+FIXED_SUBNET = "quaylock.subnet"
+"""on a network: its subnet was configured, so that a container can leave it and come back with its address"""
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
@@ -42,4 +47,6 @@ def create_body(stack: Stack, service: Service, number: int, rollout: str, image
     endpoints: Mapping[str, Any] = networking.get("EndpointsConfig") or {}
     if endpoints:
         body["NetworkingConfig"] = {"EndpointsConfig": {names.get(k, k): v for k, v in endpoints.items()}}
+        aliases = {names.get(k, k): v["Aliases"] for k, v in endpoints.items() if (v or {}).get("Aliases")}
+        labels[ALIASES] = json.dumps(aliases, sort_keys=True)
     return body

@@ -59,6 +59,7 @@ def _recovered(
     stays = [n for n in wanted if n in aside or (n in there and (left.committed or n not in made))]
     ran = left.running | set(aside)
     one_shot = service is not None and service.one_shot
+    named = service is not None and bool(service.networks) and not one_shot
     down = [n for n in stays if not there[aside.get(n, n)].running]
     revived = [n for n in down if not one_shot and (left.committed or n in ran)]
     serving = frozenset(n for n in stays if n not in down or n in revived)
@@ -72,6 +73,9 @@ def _recovered(
         goal,
         target=tuple(sorted(routed)),
         start=tuple(start),
+        # whoever was killed may have taken old ones out of the service's names; what has them keeps them
+        withdraw=named and bool(stays),
+        announce=tuple(n for n in stays if n not in down or n in revived) if named and not left.committed else (),
         surplus=tuple(
             n
             for n in there

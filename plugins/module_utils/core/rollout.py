@@ -17,6 +17,7 @@ from typing import Any
 from . import converge, graph
 from .batches import batches
 from .commands import (
+    Announce,
     Begun,
     Command,
     Create,
@@ -38,6 +39,7 @@ from .commands import (
     Route,
     Start,
     Stop,
+    Withdraw,
     WriteFiles,
 )
 from .converge import Goals, goal_for, sample_of
@@ -179,7 +181,7 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         return _planned(replace(rollout, seen=event.value))
     if isinstance(command, Record):
         return replace(rollout, recorded=rollout.recorded | {command.kind}), ()
-    if not isinstance(command, (Look, Create, Start, Stop, Rename, Route, Drain)):
+    if not isinstance(command, (Look, Create, Start, Stop, Rename, Route, Drain, Announce, Withdraw)):
         return rollout, ()
     track = rollout.tracks.get(command.service)
     if track is None:
@@ -196,6 +198,10 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         track = replace(track, stopped=track.stopped | {command.name})
     elif isinstance(command, Rename):
         track = replace(track, gone=track.gone | {command.name})
+    elif isinstance(command, Announce):
+        track = replace(track, announced=track.announced | {command.name})
+    elif isinstance(command, Withdraw):
+        track = replace(track, withdrawn=track.withdrawn | {command.name})
     elif isinstance(command, Drain):
         track = replace(track, drained=track.drained | {command.name})
     else:
@@ -230,6 +236,10 @@ def _planned(rollout: Rollout) -> Step:
 def _looked(rollout: Rollout, track: Track, command: Look, event: Done | Failed) -> Step:
     watch = track.watches[command.name]
     sample = sample_of(event, watch)
+    if sample.passed is False and Announce(command.service, command.name) in rollout.pending:
+        sample = replace(
+            sample, passed=None, output=""
+        )  # it is between two networks: its state tells, its checks do not
     if track.service.one_shot:
         watch, fault = finished(watch, sample, track.gate.deadline)
     else:
@@ -270,8 +280,9 @@ def _learn_failure(rollout: Rollout, event: Failed) -> Step:
     if isinstance(command, Observe) or (isinstance(command, Record) and command.kind == "planned"):
         finding = Finding(rollout.stack.name, event.error, "nothing was changed")
         return replace(rollout, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=(*rollout.findings, finding)), ()
-    if isinstance(command, Drain):
-        note = f"{service}: {command.name} could not be drained: {event.error}"
+    if isinstance(command, (Drain, Withdraw)):
+        what = "drained" if isinstance(command, Drain) else "taken out of the service's names"
+        note = f"{service}: {command.name} could not be {what}: {event.error}"
         return _learn(replace(rollout, notes=(*rollout.notes, note)), Done(command, event.at))
     what = _WORDS.get(type(command), "a step failed")
     replica = getattr(command, "name", "")
@@ -282,6 +293,7 @@ def _learn_failure(rollout: Rollout, event: Failed) -> Step:
 _WORDS: Mapping[type, str] = {
     Create: "its container could not be created",
     Start: "its container could not be started",
+    Announce: "its service's names could not be given to it",
     Stop: "the old container could not be stopped",
     Route: "the switch was not confirmed at the proxy",
     EnsureNetwork: "a network could not be created",
@@ -372,11 +384,14 @@ def _before(rollout: Rollout) -> Goals:
         aside = {o.name: set_aside(o.name, rollout.id) for o in change.old if o.name in moved}
         was_running = [o.name for o in change.old if o.running and not track.service.one_shot]
         stopped = {c.name for c in asked if isinstance(c, Stop)}
+        named_no_more = {c.name for c in asked if isinstance(c, Withdraw)}
         back = former.get(name)
         goals[name] = goal_for(
             back or track.service,
             target=(*(o.name for o in change.keep), *was_running),
             start=tuple(n for n in was_running if n in stopped),
+            announce=tuple(n for n in was_running if n in named_no_more),
+            withdraw=bool(track.announced),
             surplus=tuple(n for n in track.names if any(isinstance(c, Create) and c.name == n for c in asked)),
             # the new one bore the name that the proxy knows: taking it from there took the old one's route too
             route=any(isinstance(c, Route) for c in asked) or bool(aside and name in rollout.seen.routed),
@@ -411,6 +426,8 @@ def _after_commit(rollout: Rollout) -> Goals:
             known_settings,
             target=change.members if routed else (),
             surplus=tuple(now_called.values()),
+            withdraw=bool(track and track.quiet),
+            withdrawn=frozenset(now_called[n] for n in (track.withdrawn if track else ())),
             drained=frozenset(now_called[n] for n in (track.drained if track else ())),
             stopped=frozenset(now_called[n] for n in (track.stopped if track else ())),
             route=not routed and change.service in rollout.seen.routed,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .batches import Batch
-from .commands import Command, Create, Drain, Rename, Route, Start, Stop
+from .commands import Announce, Command, Create, Drain, Rename, Route, Start, Stop, Withdraw
 from .gate import Watch
 from .model import Gate, Order, Service
 from .plan import Change
@@ -41,6 +41,10 @@ class Track:
     drained: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     """old replicas that were renamed, because the name is fixed"""
+    announced: frozenset[str] = frozenset()
+    """new replicas that answer to the service's DNS names"""
+    withdrawn: frozenset[str] = frozenset()
+    """old ones that do not any more"""
     watches: Mapping[str, Watch] = field(default_factory=dict)
     served: frozenset[str] | None = None
     switched_at: float = 0.0
@@ -99,6 +103,14 @@ class Track:
         return any(o.running and o.name not in stops for o in self.change.old)
 
     @property
+    def quiet(self) -> bool:
+        """Who comes answers to the service's DNS names only once it passed: somebody else does meanwhile."""
+        return self.beside and bool(self.service.networks) and not self.service.one_shot
+
+    def unnamed(self, batch: Batch) -> tuple[str, ...]:
+        return tuple(n for n in batch.new if n not in self.announced) if self.quiet else ()
+
+    @property
     def stops_first(self) -> bool:
         return self.fixed or self.change.order is Order.STOP_FIRST
 
@@ -127,7 +139,7 @@ def moved_on(track: Track, now: float) -> Track:
 
 def _over(track: Track, now: float) -> bool:
     batch, last = track.batches[track.turn], track.turn == len(track.batches) - 1
-    if not track.are_held(batch.new) or not track.stopped.issuperset(batch.leave):
+    if not track.are_held(batch.new) or track.unnamed(batch) or not track.stopped.issuperset(batch.leave):
         return False
     if not track.moves_traffic:
         held_at = max(((track.watches[n].clean_since or 0.0) + track.gate.hold for n in batch.new), default=now)
@@ -146,7 +158,7 @@ def wanted(track: Track, rollout: str, may_create: bool, may_start: bool) -> tup
     if track.turn == len(track.batches):
         return ()
     service, batch, numbers = track.service, track.batches[track.turn], dict(track.change.new)
-    create: list[Command] = [Create(service.name, n, numbers[n]) for n in batch.new]
+    create: list[Command] = [Create(service.name, n, numbers[n], track.quiet) for n in batch.new]
     # made while what it waits for gets ready: not all at once, which would slow down those that start now
     early = create if may_create and not track.fixed else []
     if not track.are_started(batch.new):
@@ -160,6 +172,8 @@ def wanted(track: Track, rollout: str, may_create: bool, may_start: bool) -> tup
     fit = track.are_held(batch.new) if track.beside else track.are_ready(batch.new)
     if not fit:
         return ()
+    if track.unnamed(batch):
+        return tuple(Announce(service.name, n) for n in track.unnamed(batch))
     if track.moves_traffic and track.served != frozenset(track.after()):
         return (Route(service.name, track.after()),)
     return () if track.stops_first else tuple(_let_go(track, batch.leave))
@@ -171,14 +185,13 @@ def _make_room(track: Track, batch: Batch, rollout: str) -> list[Command] | None
         return None
     if not track.fixed and not track.made.issuperset(batch.new):
         return []
-    others = track.meanwhile()
-    leaving = track.trusted.intersection(batch.leave)
-    if track.moves_traffic and others and leaving and not track.stopped.issuperset(batch.leave):
-        if track.served != frozenset(others):
+    if not track.stopped.issuperset(batch.leave):
+        others = track.meanwhile()
+        if not track.beside:
+            return [Stop(track.service.name, n, track.service.grace) for n in batch.leave]
+        if track.moves_traffic and others and track.served != frozenset(others):
             return [Route(track.service.name, others)]
         return _let_go(track, batch.leave)
-    if not track.stopped.issuperset(batch.leave):
-        return [Stop(track.service.name, n, track.service.grace) for n in batch.leave]
     if track.fixed and not track.gone.issuperset(batch.leave):
         return [Rename(track.service.name, n, set_aside(n, rollout)) for n in batch.leave]
     return None
@@ -189,7 +202,9 @@ def _let_go(track: Track, names: Iterable[str]) -> list[Command]:
     drain = max((r.drain for r in track.service.routes), default=0.0)
     commands: list[Command] = []
     for name in names:
-        if drain and name in track.trusted and name not in track.drained:
+        if track.service.networks and name not in track.withdrawn:
+            commands.append(Withdraw(track.service.name, name))
+        elif drain and name in track.trusted and name not in track.drained:
             commands.append(Drain(track.service.name, name, drain))
         else:
             commands.append(Stop(track.service.name, name, track.service.grace))
