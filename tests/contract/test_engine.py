@@ -54,17 +54,25 @@ class Ground:
         marks = {"com.docker.compose.project": self.name}
         return Network("default", f"{self.name}_default", body={"Driver": "bridge", "Labels": marks})
 
-    def make(self, kind: str = "serves", number: int = 1, rollout: str = "r1", stack: str = "", name: str = "") -> str:
+    def make(
+        self,
+        kind: str = "serves",
+        number: int = 1,
+        rollout: str = "r1",
+        stack: str = "",
+        name: str = "",
+        quiet: bool = False,
+    ) -> str:
         """Create a container; returns its name."""
         stack = stack or self.name
         container = dict(KINDS[kind][1])
         if stack == self.name:
-            container["NetworkingConfig"] = {"EndpointsConfig": {"default": {}}}
+            container["NetworkingConfig"] = {"EndpointsConfig": {"default": {"Aliases": ["web", "shop"]}}}
         service = Service("web", self.images[kind].ref, container, GATE, f"spec-{kind}", labels={"mine": "kept"})
         made = Stack(stack, (service,), networks=(self.network,))
         body = labels.create_body(made, service, number, rollout, self.images[kind], "/nowhere")
         name = name or f"{stack}-web-{number}"
-        self.engine.create(name, body)
+        self.engine.create(name, body, quiet=quiet)
         return name
 
     def start(self, *about: Any, **more: Any) -> str:
@@ -134,6 +142,41 @@ def test_a_created_container_is_there_and_does_not_run(ground: Ground) -> None:
     assert (found.name, found.service, found.number) == (name, "web", 2)
     assert (found.rollout, found.spec, found.image) == ("r1", "spec-serves", ground.images["serves"].id)
     assert (found.running, found.exit_code, found.restarts, found.oom) == (False, 0, 0, False)
+
+
+def test_the_services_names_are_given_and_taken(ground: Ground) -> None:
+    """Each of them twice, as after a kill between doing it and knowing of it."""
+    loud, quiet = ground.start(), ground.start(number=2, quiet=True)
+    assert (ground.replica(loud).named, ground.replica(quiet).named) == (True, False)
+    ground.until(quiet, passed=True)
+    for _turn in "12":
+        ground.engine.announce(quiet)
+        assert ground.replica(quiet).named
+    assert ground.replica(quiet).running
+    assert ground.sample(quiet).restarts == 0
+    ground.until(quiet, passed=True)
+    for _turn in "12":
+        ground.engine.withdraw(loud)
+        assert (ground.replica(loud).named, ground.replica(loud).running) == (False, True)
+    ground.engine.announce(loud)
+    assert ground.replica(loud).named
+
+
+def test_a_quiet_one_stays_quiet_over_a_restart(ground: Ground) -> None:
+    quiet = ground.start(quiet=True)
+    ground.engine.stop(quiet, 1)
+    ground.engine.start(quiet)
+    assert not ground.replica(quiet).named
+    ground.engine.stop(quiet, 1)
+    ground.engine.announce(quiet)
+    assert ground.replica(quiet).named
+
+
+def test_nobody_is_announced_who_is_not_there(ground: Ground) -> None:
+    with pytest.raises(PortError, match="nobody"):
+        ground.engine.announce("nobody")
+    with pytest.raises(PortError, match="nobody"):
+        ground.engine.withdraw("nobody")
 
 
 def test_a_started_one_runs(ground: Ground) -> None:

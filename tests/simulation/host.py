@@ -72,6 +72,7 @@ class SimulatedEngine:
                 exit_code=c.exit_code,
                 restarts=max(0, c.starts - 1),
                 started_at=str(c.started),
+                named=c.named,
             )
             for c in world.containers.values()
             if c.stack == stack

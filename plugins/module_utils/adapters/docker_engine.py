@@ -460,4 +460,5 @@ def _observed(details: Json) -> Observed:
         started_at=state.get("StartedAt") or "",
         health=(state.get("Health") or {}).get("Status", ""),
         created=details.get("Created") or "",
+        named=not dns_names.lacking(details),
     )

@@ -298,6 +298,8 @@ class Observed:
     health: str = ""
     """Docker's own word: "", starting, healthy, unhealthy"""
     created: str = ""
+    named: bool = True
+    """it answers to the DNS names of its service"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ def _good(service: Service, replica: Observed, image: Image) -> bool:
         return False
     if service.one_shot:
         return not replica.running and replica.exit_code == 0
-    return replica.running and replica.health != "unhealthy"
+    return replica.running and replica.health != "unhealthy" and replica.named
 
 
 def _fresh(stack: str, service: Service, group: Iterable[Observed], count: int) -> tuple[tuple[str, int], ...]:
@@ -164,6 +164,8 @@ def _reasons(service: Service, group: list[Observed], image: Image) -> tuple[str
             found.append(f"{replica.name} is not running (exit code {replica.exit_code})")
         elif replica.health == "unhealthy":
             found.append(f"{replica.name} is unhealthy")
+        elif not replica.named:
+            found.append(f"{replica.name} does not answer to the service's names")
     return tuple(dict.fromkeys(found)) or ("does not exist yet",)
 
 

@@ -43,7 +43,7 @@ from .commands import (
     WriteFiles,
 )
 from .converge import Goals, goal_for, sample_of
-from .gate import Crowd, Watch, completed, finished, judge, next_look
+from .gate import QUICK, Crowd, Watch, completed, finished, judge, next_look
 from .model import Condition, Finding, Gate, Image, Observation, Order, Service, Stack, Update
 from .plan import Action, Plan, Ran, plan, problems
 from .track import Track, moved_on, set_aside, wanted
@@ -237,9 +237,8 @@ def _looked(rollout: Rollout, track: Track, command: Look, event: Done | Failed)
     watch = track.watches[command.name]
     sample = sample_of(event, watch)
     if sample.passed is False and Announce(command.service, command.name) in rollout.pending:
-        sample = replace(
-            sample, passed=None, output=""
-        )  # it is between two networks: its state tells, its checks do not
+        # it is between two networks for a moment: that it does not answer says nothing
+        return rollout, (Look(command.service, command.name, event.at + QUICK),)
     if track.service.one_shot:
         watch, fault = finished(watch, sample, track.gate.deadline)
     else:
@@ -391,7 +390,7 @@ def _before(rollout: Rollout) -> Goals:
             target=(*(o.name for o in change.keep), *was_running),
             start=tuple(n for n in was_running if n in stopped),
             announce=tuple(n for n in was_running if n in named_no_more),
-            withdraw=bool(track.announced),
+            withdraw=any(isinstance(c, Announce) for c in asked),
             surplus=tuple(n for n in track.names if any(isinstance(c, Create) and c.name == n for c in asked)),
             # the new one bore the name that the proxy knows: taking it from there took the old one's route too
             route=any(isinstance(c, Route) for c in asked) or bool(aside and name in rollout.seen.routed),

@@ -122,6 +122,7 @@ class Stage:
     fails: Mapping[str, str] = field(default_factory=dict)
     holds: Iterable[str] = ()
     line: list[str] = field(default_factory=list)
+    asked: list[Command] = field(default_factory=list)
     times: dict[str, float] = field(default_factory=dict)
     now: float = 100.0
 
@@ -145,6 +146,7 @@ class Stage:
 
     def _perform(self, command: Command, born: dict[str, float]) -> Event:
         said = word(command)
+        self.asked.append(command)
         if isinstance(command, Look):
             return Done(command, self.now, self._sample(command, born))
         if not isinstance(command, (c.Fetch, c.Observe)):

@@ -40,6 +40,7 @@ def test_the_labels_of_a_replica() -> None:
         "quaylock.rollout": "r1",
         "quaylock.spec": "spec-1",
         "quaylock.image": "sha256:abc",
+        "quaylock.aliases": '{"shop_default": ["web"]}',
     }
 
 
