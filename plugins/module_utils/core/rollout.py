@@ -43,7 +43,8 @@ from .commands import (
     WriteFiles,
 )
 from .converge import Goals, goal_for, sample_of
-from .gate import QUICK, Crowd, Watch, completed, finished, judge, next_look
+from .gate import Crowd, Watch, completed, finished, judge, next_look
+from .gates_of import QUICK
 from .model import Condition, Finding, Gate, Image, Observation, Order, Service, Stack, Update
 from .plan import Action, Plan, Ran, plan, problems
 from .track import Track, moved_on, set_aside, wanted
