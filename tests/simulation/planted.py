@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import perform
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import converge, gate, plan, recovery, rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core import converge, gate, plan, recovery, rollout, track
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Remove, Stop
 
 from . import host, process
@@ -115,20 +115,23 @@ def dependencies_are_not_waited_for(patch: Patch) -> None:
 @plant
 def traffic_moves_before_the_checks(patch: Patch) -> None:
     """A replica takes traffic as soon as it was started."""
-    patch.setattr(rollout.Track, "are_ready", rollout.Track.are_started)
+    patch.setattr(track.Track, "are_ready", track.Track.are_started)
 
 
 @plant
 def traffic_moves_before_the_hold(patch: Patch) -> None:
     """A generation that serves is replaced by one that nobody watched."""
-    patch.setattr(rollout.Track, "beside", property(lambda self: False))
+    patch.setattr(track.Track, "are_held", track.Track.are_ready)
 
 
 @plant
 def the_commit_does_not_wait_for_the_switch(patch: Patch) -> None:
     """The release is written down while the proxy still sends everything to the old one."""
-    held = property(lambda t: t.ready if t.service.one_shot else t.started and t.are_held(t.names))
-    patch.setattr(rollout.Track, "settled", held)
+
+    def spoiled(real: Any, way: Any, now: float) -> Any:
+        return real(replace(way, served=frozenset(way.after()), switched_at=now - 60), now)
+
+    wrapped(patch, track, "_over", spoiled)
 
 
 @plant
@@ -162,6 +165,64 @@ def the_old_is_kept_after_the_commit(patch: Patch) -> None:
 def the_published_file_is_forgotten(patch: Patch) -> None:
     """compose.yaml on the host is of another release."""
     patch.setattr(perform, "publish", lambda *args: None)
+
+
+# -- replacing in steps, and names in DNS ---------------------------------------------------
+
+
+@plant
+def a_step_takes_too_many(patch: Patch) -> None:
+    """All old replicas leave with the first new one."""
+
+    def spoiled(real: Any, change: Any, *about: Any) -> Any:
+        made = real(change, *about)
+        leave = tuple(o.name for o in change.old) if len(made) > 1 else made[0].leave
+        return (replace(made[0], leave=leave), *(replace(b, leave=()) for b in made[1:]))
+
+    wrapped(patch, rollout, "batches", spoiled)
+
+
+@plant
+def a_step_does_not_wait_for_the_one_before(patch: Patch) -> None:
+    """Old replicas leave before anything took over from them."""
+    wrapped(patch, track, "_over", lambda real, way, now: way.are_started(way.batches[way.turn].new) or real(way, now))
+
+
+@plant
+def what_leaves_in_a_step_is_not_unrouted(patch: Patch) -> None:
+    """A replica is stopped while the proxy sends traffic to it."""
+    wrapped(patch, track, "_let_go", lambda real, way, names: [Stop(way.service.name, n, 1.0) for n in names])
+    patch.setattr(track.Track, "moves_traffic", property(lambda self: False))
+
+
+@plant
+def names_are_given_with_the_creation(patch: Patch) -> None:
+    """Clients inside the stack ask a replica that did not pass."""
+    patch.setattr(track.Track, "quiet", property(lambda self: False))
+
+
+@plant
+def names_are_not_waited_for(patch: Patch) -> None:
+    """A release that nobody finds by its name."""
+    patch.setattr(track.Track, "unnamed", lambda self, batch: ())
+
+
+@plant
+def names_are_never_taken(patch: Patch) -> None:
+    """Clients inside the stack ask a replica that is being stopped."""
+    goals(patch, "_after_commit", withdraw=False)
+
+
+@plant
+def recovery_forgets_the_names(patch: Patch) -> None:
+    """An old replica runs again, and nobody finds it."""
+    wrapped(patch, recovery, "_recovered", lambda real, *args: replace(real(*args), announce=()))
+
+
+@plant
+def a_rollback_forgets_the_names(patch: Patch) -> None:
+    """What was stopped in a step runs again, and nobody finds it."""
+    goals(patch, "_before", announce=())
 
 
 # -- the way back -----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
     Observe,
     Start,
 )
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.gates_of import QUICK
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Image, Observation, Order, Sample
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished, recovery, teardown
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import (
@@ -25,7 +26,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout impor
     milestone,
 )
 
-from .stage import NETWORK, VOLUME, Stage, observed, played, rollout, seen, service, stack
+from .stage import GATE, NETWORK, VOLUME, Stage, observed, played, rollout, seen, service, stack
 
 END = ["publish", "FINISHED"]
 
@@ -168,6 +169,16 @@ def test_only_so_many_start_at_once(at_once: int) -> None:
     starting = [c for c in state.pending if isinstance(c, Start)]
     state, todo = advance(state, Failed(starting[0], 0.2, "no"))
     assert not [c for c in todo if isinstance(c, Start)]
+
+
+def test_dependents_start_with_the_first_pass_and_traffic_waits_for_the_row() -> None:
+    patient = replace(GATE, passes=5, cadence=10)
+    services = [service("db", gate=patient, routed=True), service("api", after="db")]
+    stage = played(*services, ready={"db-1": 3.0})
+    [first] = [c.at - 100 for c in stage.asked if isinstance(c, Look) and c.name == "shop-db-1" and c.at >= 103][:1]
+    assert stage.times["start api-1"] == first
+    assert stage.times["route db=db-1"] >= first + 4 * QUICK - 0.001
+    assert stage.line.index("start api-1") < stage.line.index("route db=db-1")
 
 
 def test_conditions_differ() -> None:
