@@ -11,16 +11,24 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import docker_engine
+from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 from .conftest import Harbour, web
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("asker_built")]
+
+ASKER = "local/q-web:asker"
+
+
+@pytest.fixture(scope="module")
+def asker_built() -> str:
+    return web_image(ASKER)
 
 
 def stack(version: str, **about: Any) -> dict[str, Any]:
     """`api` is what changes, `asker` is who asks for it by name."""
     environment = {"VERSION": version, **about.pop("env", {})}
-    return {"api": web(environment=environment, **about), "asker": web()}
+    return {"api": web(environment=environment, **about), "asker": {**web(), "image": ASKER}}
 
 
 def asked(harbour: Harbour, *words: str) -> str:
