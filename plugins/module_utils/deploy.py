@@ -335,10 +335,11 @@ def answer_of(host: Host, request: Request, state: Rollout, notes: list[str], jo
     """The module's answer for a rollout that ended."""
     answer = report.result(state)
     answer["notes"] = [*notes, *answer["notes"]]
-    answer["changed"] = state.outcome in (Outcome.DEPLOYED, Outcome.ROLLED_BACK, Outcome.INCOMPLETE) or bool(notes)
+    answer["changed"] = state.outcome not in (Outcome.UNCHANGED, Outcome.REFUSED) or bool(notes)
     if state.outcome in (Outcome.DEPLOYED, Outcome.UNCHANGED):
         return answer
-    answer["failed"] = True
+    # a release in part is what failure_action: continue asks for, and no failure of the play
+    answer["failed"] = state.outcome is not Outcome.PARTIAL
     if state.outcome is Outcome.REFUSED:
         answer["msg"] = report.refusal(request.name, state.findings)
         return answer

@@ -13,11 +13,12 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .core.behind import merged_definition
 from .core.model import Json
 from .core.plan import Ran
 from .core.recovery import Unfinished
@@ -177,9 +178,24 @@ class SqliteJournal:
                 (at, details.get("outcome", ""), rollout),
             ),
         }
-        with self._durably():
+        model = self._model_in_part(rollout, details.get("behind") or ())
+        with self._durably(), self._db:
+            if model is not None:
+                self._db.execute("BEGIN IMMEDIATE")  # both or none
+                self._db.execute("UPDATE rollouts SET model = ? WHERE id = ?", (json.dumps(model), rollout))
             self._db.execute(*statements[kind])
         self.log(rollout, at, kind, {})
+
+    def _model_in_part(self, rollout: str, behind: Collection[str]) -> Json | None:
+        """The model of a release in part: what stayed behind is as the release before has it."""
+        row = self._one("SELECT stack, model FROM rollouts WHERE id = ?", (rollout,)) if behind else None
+        if row is None:
+            return None
+        before = self.release(row[0])
+        former = before[1] if before else {}
+        model = json.loads(row[1])
+        definition = merged_definition(model.get("definition", {}), former.get("definition", {}), behind)
+        return {**model, "definition": definition}
 
     def log(self, rollout: str, at: float, what: str, details: Json) -> None:
         with self._lock:
@@ -206,9 +222,14 @@ class SqliteJournal:
         )
         if row is None:
             return None
-        planned = json.loads(row[2])
+        planned, committed = json.loads(row[2]), json.loads(row[3] or "{}")
         left = Unfinished(
-            row[0], row[3] is not None, planned["members"], planned["incumbents"], frozenset(planned["running"])
+            row[0],
+            row[3] is not None,
+            committed.get("members", planned["members"]),
+            planned["incumbents"],
+            frozenset(planned["running"]),
+            frozenset(committed.get("behind", ())),
         )
         return left, json.loads(row[1])
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.behind import merged
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.labels import IMAGE, NUMBER, ROLLOUT, SERVICE, SPEC
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Gate,
@@ -317,7 +318,12 @@ class SimulatedJournal:
 
     def milestone(self, rollout: str, kind: str, at: float, details: Json) -> None:
         self._need_room()
-        self._row(rollout)[kind] = details
+        row = self._row(rollout)
+        if details.get("behind"):
+            before = self.release(row["stack"])
+            former = before[1]["stack"] if before else None
+            row["model"] = {**row["model"], "stack": merged(row["model"]["stack"], former, details["behind"])}
+        row[kind] = details
 
     def log(self, rollout: str, at: float, what: str, details: Json) -> None:
         self._need_room()
@@ -332,7 +338,10 @@ class SimulatedJournal:
             if row["kind"] == "deploy" and "planned" in row and "finished" not in row:
                 planned = row["planned"]
                 running = frozenset(planned["running"])
-                left = Unfinished(row["id"], "committed" in row, planned["members"], planned["incumbents"], running)
+                committed = row.get("committed", {})
+                members = committed.get("members", planned["members"])
+                behind = frozenset(committed.get("behind", ()))
+                left = Unfinished(row["id"], bool(committed), members, planned["incumbents"], running, behind)
                 return left, row["model"]
         return None
 

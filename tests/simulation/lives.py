@@ -37,6 +37,8 @@ def check_end(world: World, process: Process, good: bool) -> None:
     rollout = process.done[-1]
     if rollout.outcome is Outcome.ROLLED_BACK and not good:
         promises.as_it_was(world, rollout, process.was, world.hurt)
+    elif rollout.outcome in (Outcome.PAUSED, Outcome.PARTIAL) and not good:
+        promises.recovered(world, rollout, world.hurt)
     elif rollout.outcome in (Outcome.DEPLOYED, Outcome.UNCHANGED):
         promises.deployed(world, process.stack)
     else:

@@ -212,7 +212,8 @@ def _nobody_is_cut_off(world: World, rollout: Rollout, command: Command, drains_
 
 def _a_release_is_whole(world: World, rollout: Rollout, hurt: Hurt) -> None:
     for service in rollout.stack.services:
-        if service.name in hurt:
+        track = rollout.tracks.get(service.name)
+        if service.name in hurt or (track is not None and track.behind):
             continue
         change = rollout.plan.change(service.name)
         new = {name for name, _spec in change.new}
@@ -240,10 +241,12 @@ def remember(world: World, rollout: Rollout, command: Command) -> None:
     if isinstance(command, Stop) and rollout.phase in ON_THE_WAY and steps(rollout, command.service):
         world.away.add(command.name)
     if isinstance(command, Record) and command.kind == "committed":
+        behind = {name for name, track in rollout.tracks.items() if track.behind}
         names = {name for change in rollout.plan.changes for name in change.members}
         world.serving = [c for c in world.containers.values() if c.name in names]
         world.released = rollout.stack
-        world.ran = {(s.name, s.spec, f"sha256:{s.image}") for s in rollout.stack.services if s.one_shot}
+        shots = [s for s in rollout.stack.services if s.one_shot and s.name not in behind]
+        world.ran = {(s.name, s.spec, f"sha256:{s.image}") for s in shots}
 
 
 def always(world: World, rollout: Rollout, hurt: Hurt) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Condition,
     Dependency,
+    FailureAction,
     Gate,
     Network,
     Order,
@@ -111,7 +112,7 @@ def _size(form: random.Random) -> int:
 
 def _update(rng: random.Random) -> Update:
     """In one step, or in several; what is refused for a service with few replicas means the same as one step there."""
-    return rng.choice(
+    steps = rng.choice(
         [
             Update(),
             Update(),
@@ -121,6 +122,8 @@ def _update(rng: random.Random) -> Update:
             Update(parallelism=1, canary=1, watch=0.7),
         ]
     )
+    action = rng.choice([FailureAction.ROLLBACK] * 4 + [FailureAction.PAUSE, FailureAction.CONTINUE])
+    return replace(steps, failure_action=action)
 
 
 def _behaviour(rng: random.Random, one_shot: bool, bad: bool) -> Behaviour:

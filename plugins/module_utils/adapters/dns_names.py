@@ -18,6 +18,8 @@ from ..core.labels import ALIASES, FIXED_SUBNET
 from ..core.model import Json
 
 Endpoints = dict[str, Any]
+SENT_AGAIN = 1.5
+"""seconds after which peers have sent again what fell into the gap (TCP: a lost SYN after 1 s); nothing shows that"""
 
 
 def promised(details: Json) -> Mapping[str, list[str]]:

@@ -251,10 +251,14 @@ class DockerEngine:
     def withdraw(self, name: str) -> None:
         details = self._details(name)
         ready = self.networks(list(dns_names.promised(details)))
+        left = False
         for network in dns_names.promised(details):
             there = (details["NetworkSettings"]["Networks"] or {}).get(network) or {}
             if network in ready and dns_names.can_wait(ready[network]) and there.get("IPAddress"):
                 self._rejoin(details, network, [])
+                left = True
+        if left and details["State"]["Running"]:
+            time.sleep(dns_names.SENT_AGAIN)
 
     def _details(self, name: str) -> dict[str, Any]:
         details = self._inspect(name)

@@ -62,12 +62,16 @@ class Update:
 
     `parallelism` replicas at a time, 0 = all of them at once beside the old ones. `delay` passes between two batches.
     `canary` replicas go first, take traffic beside the old ones and are watched for `watch` seconds (0 = no canary).
+    Up to `max_failure_ratio` (0 to 1) of the new replicas may fail; more of them are a failure of the service, which
+    `failure_action` follows.
     """
 
     parallelism: int = 0
     delay: float = 0.0
     canary: int = 0
     watch: float = 0.0
+    failure_action: FailureAction = FailureAction.ROLLBACK
+    max_failure_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ _HEALTH = {
 _OUTCOMES = {
     "deployed": ("good", "✔"),
     "unchanged": ("good", "="),
+    "deployed in part": ("warn", "▲"),
     "removed": ("warn", "–"),
     "refused": ("warn", "▲"),
     "interrupted": ("warn", "▲"),

@@ -25,6 +25,8 @@ class Unfinished:
     incumbents: Mapping[str, Sequence[str]]
     running: frozenset[str]
     """incumbents that ran when the rollout began"""
+    behind: frozenset[str] = frozenset()
+    """services that a commit left as they were: theirs is undone, not finished"""
 
 
 def recovery(name: str, stack: Stack, left: Unfinished, seen: Observation) -> Rollout:
@@ -52,16 +54,17 @@ def _recovered(
     seen: Observation,
 ) -> converge.Goal:
     """One service of a recovery. A fixed container_name may be borne by the new one while the old one stands aside."""
+    committed = left.committed and goal.service not in left.behind
     aside = {n: set_aside(n, left.rollout) for n in wanted if set_aside(n, left.rollout) in there}
-    if left.committed:
+    if committed:
         aside = {}
     made = {n for n, o in there.items() if o.rollout == left.rollout}
-    stays = [n for n in wanted if n in aside or (n in there and (left.committed or n not in made))]
+    stays = [n for n in wanted if n in aside or (n in there and (committed or n not in made))]
     ran = left.running | set(aside)
     one_shot = service is not None and service.one_shot
     named = service is not None and bool(service.networks) and not one_shot
     down = [n for n in stays if not there[aside.get(n, n)].running]
-    revived = [n for n in down if not one_shot and (left.committed or n in ran)]
+    revived = [n for n in down if not one_shot and (committed or n in ran)]
     serving = frozenset(n for n in stays if n not in down or n in revived)
     routed = serving if service is not None and service.routes else frozenset()
     # the new one bore the name that the proxy knows: taking it from there takes the old one's route too
@@ -75,11 +78,9 @@ def _recovered(
         start=tuple(start),
         # whoever was killed may have taken old ones out of the service's names; what has them keeps them
         withdraw=named and bool(stays),
-        announce=tuple(n for n in stays if n not in down or n in revived) if named and not left.committed else (),
+        announce=tuple(n for n in stays if n not in down or n in revived) if named and not committed else (),
         surplus=tuple(
-            n
-            for n in there
-            if (n not in stays or n in aside) and n not in aside.values() and (left.committed or n in made)
+            n for n in there if (n not in stays or n in aside) and n not in aside.values() and (committed or n in made)
         ),
         route=moves,
         rename=tuple((new, old) for old, new in aside.items()),

@@ -84,9 +84,14 @@ def failure_text(rollout: Rollout, serving: str, again: str) -> str:
     ended = {
         Outcome.ROLLED_BACK: "was rolled back",
         Outcome.INCOMPLETE: "could not be undone completely",
+        Outcome.PAUSED: "is paused",
+        Outcome.PARTIAL: "is deployed in part",
     }.get(rollout.outcome or Outcome.INCOMPLETE, "failed")
     subject = f"{first.service} " if first.service != rollout.stack.name else ""
     lines = [f"{rollout.stack.name}: rollout {rollout.id} {ended}: {subject}{_gerund(first)}"]
+    behind = sorted(name for name, track in rollout.tracks.items() if track.behind)
+    if behind and rollout.committed:
+        lines.append(f"  behind  as before: {', '.join(behind)}; all others are new")
     for failure in rollout.failures:
         asked = _gated(failure)
         if asked:

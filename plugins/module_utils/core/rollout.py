@@ -16,6 +16,7 @@ from typing import Any
 
 from . import converge, graph
 from .batches import batches
+from .behind import merged, plan_of
 from .commands import (
     Announce,
     Begun,
@@ -42,12 +43,13 @@ from .commands import (
     Withdraw,
     WriteFiles,
 )
-from .converge import Goals, goal_for, sample_of
+from .converge import Goals, sample_of
 from .gate import Crowd, Watch, completed, finished, judge, next_look
 from .gates_of import QUICK
-from .model import Condition, Finding, Gate, Image, Observation, Order, Service, Stack, Update
-from .plan import Action, Plan, Ran, plan, problems
-from .track import Track, moved_on, set_aside, wanted
+from .goals import after_commit, before
+from .model import Condition, FailureAction, Finding, Image, Observation, Stack, Update
+from .plan import Action, Change, Plan, Ran, plan, problems
+from .track import Track, moved_on, wanted
 
 AT_ONCE = 1
 """containers that start at once on a small host: more of them only slow each other down, the urgent ones included"""
@@ -70,7 +72,10 @@ class Phase(str, Enum):
 
 
 class Outcome(str, Enum):
-    """How a rollout ended. Only DEPLOYED made a release; INCOMPLETE is finished by the next run."""
+    """How a rollout ended. INCOMPLETE is finished by the next run.
+
+    DEPLOYED made a release, and so did PAUSED and PARTIAL: of the services that had passed by then (failure_action).
+    """
 
     UNCHANGED = "unchanged"
     DEPLOYED = "deployed"
@@ -79,6 +84,8 @@ class Outcome(str, Enum):
     RECOVERED = "recovered"
     REMOVED = "removed"
     INCOMPLETE = "incomplete"
+    PAUSED = "paused"
+    PARTIAL = "deployed in part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,8 @@ class Rollout:
     outcome: Outcome | None = None
     findings: tuple[Finding, ...] = ()
     failures: tuple[Failure, ...] = ()
+    paused: bool = False
+    """a service failed whose failure_action is pause: nothing new is begun"""
     notes: tuple[str, ...] = ()
     cleanup: tuple[Command, ...] = ()
     """networks (and volumes) to remove once nothing uses them"""
@@ -250,8 +259,8 @@ def _looked(rollout: Rollout, track: Track, command: Look, event: Done | Failed)
         return rollout, ()
     if fault:
         failure = Failure(command.service, fault, command.name, sample.output)
-        return _undo(rollout, failure, (Explain(command.service, command.name),))
-    if track.service.one_shot and watch.ready:
+        return _failed(rollout, failure, (Explain(command.service, command.name),))
+    if track.behind or command.name in track.lost or (track.service.one_shot and watch.ready):
         return rollout, ()
     if track.service.one_shot:
         return rollout, (Look(command.service, command.name, event.at + ONE_SHOT_CADENCE, False),)
@@ -287,7 +296,29 @@ def _learn_failure(rollout: Rollout, event: Failed) -> Step:
     what = _WORDS.get(type(command), "a step failed")
     replica = getattr(command, "name", "")
     explain: tuple[Command, ...] = (Explain(service, replica),) if isinstance(command, Start) else ()
-    return _undo(rollout, Failure(service or rollout.stack.name, what, replica, event.error), explain)
+    return _failed(rollout, Failure(service or rollout.stack.name, what, replica, event.error), explain)
+
+
+def _failed(rollout: Rollout, failure: Failure, explain: tuple[Command, ...] = ()) -> Step:
+    """Something failed: the service does without a replica, stays behind alone, or the whole stack turns back."""
+    track = rollout.tracks.get(failure.service)
+    if track is None or rollout.phase is not Phase.ROLLING:
+        return _undo(rollout, failure, explain)
+    if track.tolerates(failure.replica):
+        share = track.service.update.max_failure_ratio
+        note = f"{failure.service}: {failure.replica} {failure.reason}; max_failure_ratio {share:g} goes on without it"
+        rollout = _with(rollout, replace(track, lost=track.lost | {failure.replica}))
+        return replace(rollout, notes=(*rollout.notes, note)), ()
+    action = track.service.update.failure_action
+    if action is FailureAction.ROLLBACK:
+        return _undo(rollout, failure, explain)
+    rollout = _with(rollout, replace(track, behind=True))
+    paused = rollout.paused or action is FailureAction.PAUSE
+    return _issue(replace(rollout, failures=(*rollout.failures, failure), paused=paused), explain)
+
+
+def _with(rollout: Rollout, track: Track) -> Rollout:
+    return replace(rollout, tracks={**rollout.tracks, track.service.name: track})
 
 
 _WORDS: Mapping[type, str] = {
@@ -321,20 +352,48 @@ def _drive(rollout: Rollout) -> Step:
         rollout = replace(rollout, tracks={n: moved_on(t, rollout.now) for n, t in rollout.tracks.items()})
         possible = [c for t in rollout.tracks.values() for c in _next(rollout, t)]
         rollout, commands = _issue(rollout, _paced(rollout, possible))
-        if not commands and all(t.settled for t in rollout.tracks.values()):
-            return _issue(replace(rollout, phase=Phase.COMMITTING), (Record("committed"),))
-        return rollout, commands
+        if commands or not all(t.settled or t.behind for t in rollout.tracks.values()):
+            return (rollout, commands) if commands else _stand_still(rollout)
+        return _commit(rollout)
     if rollout.phase is Phase.TURNING and not rollout.pending:
         new = tuple(RemoveNetwork(n.name) for n in rollout.stack.networks if n.key in rollout.plan.networks)
-        goals = _before(rollout)
+        goals = before(rollout)
         return _drive(replace(rollout, phase=Phase.CONVERGING, goals=goals, issued=frozenset(), cleanup=new))
     if rollout.phase is Phase.COMMITTING and rollout.committed:
-        return _drive(replace(rollout, phase=Phase.CONVERGING, goals=_after_commit(rollout), issued=frozenset()))
+        return _drive(replace(rollout, phase=Phase.CONVERGING, goals=after_commit(rollout), issued=frozenset()))
     if rollout.phase is Phase.CONVERGING:
         return _drive_converging(rollout)
     if rollout.phase is Phase.CLOSING and not rollout.pending:
         return replace(rollout, phase=Phase.DONE), ()
     return rollout, ()
+
+
+def _stand_still(rollout: Rollout) -> Step:
+    """Nothing can be begun: where something stayed behind, what waits for it (or for a pause to end) does so too."""
+    waits = [t for t in rollout.tracks.values() if not t.settled and not t.behind]
+    if rollout.pending or any(t.gating for t in waits) or not any(t.behind for t in rollout.tracks.values()):
+        return rollout, ()
+    why = "was not begun, because the rollout is paused" if rollout.paused else "was not begun: what it needs failed"
+    failures = tuple(Failure(t.service.name, why) for t in waits)
+    tracks = {n: replace(t, behind=t.behind or t in waits) for n, t in rollout.tracks.items()}
+    return _drive(replace(rollout, tracks=tracks, failures=(*rollout.failures, *failures)))
+
+
+def _commit(rollout: Rollout) -> Step:
+    """What went well is the release; what stayed behind is in it as it was."""
+    behind = frozenset(name for name, track in rollout.tracks.items() if track.behind)
+    if rollout.pending:
+        return rollout, ()  # what was asked for before a failure ends first
+    if behind:
+        if not any(track.settled for track in rollout.tracks.values()):
+            return _drive(replace(rollout, phase=Phase.TURNING))
+        rollout = replace(
+            rollout,
+            stack=merged(rollout.stack, rollout.previous, behind),
+            plan=plan_of(rollout.plan, behind),
+            outcome=Outcome.PAUSED if rollout.paused else Outcome.PARTIAL,
+        )
+    return _issue(replace(rollout, phase=Phase.COMMITTING), (Record("committed"),))
 
 
 def _paced(rollout: Rollout, commands: list[Command]) -> tuple[Command, ...]:
@@ -346,6 +405,8 @@ def _paced(rollout: Rollout, commands: list[Command]) -> tuple[Command, ...]:
 
 def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
     """What one service can do now, as far as its dependencies go."""
+    if track.behind or (rollout.paused and not track.gating):
+        return ()
     depends = track.service.depends_on
     may_create = all(_satisfied(rollout, d.service, Condition.STARTED) for d in depends)
     may_start = all(_satisfied(rollout, d.service, d.condition) for d in depends)
@@ -356,6 +417,9 @@ def _satisfied(rollout: Rollout, name: str, condition: Condition) -> bool:
     track = rollout.tracks.get(name)
     if track is None:
         return True
+    if track.behind:
+        # its former replicas go on; a one-shot that did not end well is waited for in vain
+        return condition is not Condition.COMPLETED and track.undisturbed
     if condition is Condition.STARTED:
         return track.started
     return track.healthy and track.started
@@ -370,71 +434,6 @@ def _explained(rollout: Rollout, command: Explain, event: Done | Failed) -> Roll
     logs = str(event.value or "") if isinstance(event, Done) else ""
     failures = tuple(replace(f, logs=logs) if f.replica == command.name and not f.logs else f for f in rollout.failures)
     return replace(rollout, failures=failures)
-
-
-def _before(rollout: Rollout) -> Goals:
-    """What was there: stopped olds start again, the proxy goes back to them, everything new leaves."""
-    goals = {}
-    former = {s.name: s for s in rollout.previous.services} if rollout.previous else {}
-    for name, track in rollout.tracks.items():
-        change = track.change
-        asked = {c for c in rollout.issued if getattr(c, "service", "") == name}
-        # asked for is enough: a rename that failed may have happened, and giving the name back twice does no harm
-        moved = {c.name for c in asked if isinstance(c, Rename)}
-        aside = {o.name: set_aside(o.name, rollout.id) for o in change.old if o.name in moved}
-        was_running = [o.name for o in change.old if o.running and not track.service.one_shot]
-        stopped = {c.name for c in asked if isinstance(c, Stop)}
-        named_no_more = {c.name for c in asked if isinstance(c, Withdraw)}
-        back = former.get(name)
-        goals[name] = goal_for(
-            back or track.service,
-            target=(*(o.name for o in change.keep), *was_running),
-            start=tuple(n for n in was_running if n in stopped),
-            announce=tuple(n for n in was_running if n in named_no_more),
-            withdraw=any(isinstance(c, Announce) for c in asked),
-            surplus=tuple(n for n in track.names if any(isinstance(c, Create) and c.name == n for c in asked)),
-            # the new one bore the name that the proxy knows: taking it from there took the old one's route too
-            route=any(isinstance(c, Route) for c in asked) or bool(aside and name in rollout.seen.routed),
-            old_routes=True,
-            exclusive=change.order is Order.STOP_FIRST or bool(track.service.bound),
-            rename=tuple((new, old) for old, new in aside.items()),
-            gate=_gate_of_old(rollout, back, track),
-        )
-    return goals
-
-
-def _gate_of_old(rollout: Rollout, back: Service | None, track: Track) -> Gate:
-    if back is None:
-        return track.gate
-    return completed(back, rollout.images.get(back.image)) if back.gate.probes else track.gate
-
-
-def _after_commit(rollout: Rollout) -> Goals:
-    """What was replaced leaves; traffic was moved before the commit."""
-    goals = {}
-    known = {s.name: s for s in rollout.stack.services}
-    former = {s.name: s for s in rollout.previous.services} if rollout.previous else {}
-    for change in rollout.plan.work:
-        service = known.get(change.service) or former.get(change.service)
-        track = rollout.tracks.get(change.service)
-        renamed = track.gone if track else frozenset()
-        now_called = {o.name: set_aside(o.name, rollout.id) if o.name in renamed else o.name for o in change.old}
-        known_settings = goal_for(service) if service else converge.Goal(change.service)
-        routed = bool(track and track.moves_traffic)
-        routes = [r for s in (known.get(change.service), former.get(change.service)) if s for r in s.routes]
-        goals[change.service] = replace(
-            known_settings,
-            target=change.members if routed else (),
-            surplus=tuple(now_called.values()),
-            withdraw=bool(track and track.quiet),
-            withdrawn=frozenset(now_called[n] for n in (track.withdrawn if track else ())),
-            drained=frozenset(now_called[n] for n in (track.drained if track else ())),
-            stopped=frozenset(now_called[n] for n in (track.stopped if track else ())),
-            route=not routed and change.service in rollout.seen.routed,
-            drain=max((r.drain for r in routes), default=0.0),
-            exclusive=False,
-        )
-    return goals
 
 
 def _learn_converging(rollout: Rollout, event: Done | Failed) -> Step:
@@ -470,7 +469,7 @@ def _drive_converging(rollout: Rollout) -> Step:
     if tidy:
         return rollout, tidy
     last: tuple[Command, ...] = ()
-    if outcome in (Outcome.DEPLOYED, Outcome.RECOVERED):
+    if outcome in (Outcome.DEPLOYED, Outcome.PAUSED, Outcome.PARTIAL, Outcome.RECOVERED):
         last = (Publish(),)
     if outcome is not Outcome.INCOMPLETE:
         last = (*last, Record("finished"))
@@ -478,19 +477,28 @@ def _drive_converging(rollout: Rollout) -> Step:
     return (rollout, commands) if commands else (replace(rollout, phase=Phase.DONE), ())
 
 
+def _members(rollout: Rollout, change: Change) -> tuple[str, ...]:
+    track = rollout.tracks.get(change.service)
+    return change.members if track is None or track.behind else track.members
+
+
 def milestone(rollout: Rollout, kind: str) -> Mapping[str, Any]:
     """What the journal keeps of a milestone: enough to finish or undo the rollout without this state."""
     if kind == "planned":
-        changes = rollout.plan.changes
+        planned = rollout.plan.changes
         return {
-            "members": {c.service: list(c.members) for c in changes if c.action is not Action.REMOVE},
-            "incumbents": {c.service: [o.name for o in (*c.keep, *c.old)] for c in changes},
+            "members": {c.service: list(c.members) for c in planned if c.action is not Action.REMOVE},
+            "incumbents": {c.service: [o.name for o in (*c.keep, *c.old)] for c in planned},
             "running": [o.name for o in rollout.seen.replicas if o.running],
         }
     if kind == "committed":
-        ran = {(s.name, s.spec, rollout.images[s.image].id) for s in rollout.stack.services if s.one_shot}
+        changes = [c for c in rollout.plan.changes if c.action is not Action.REMOVE]
+        behind = sorted(name for name, track in rollout.tracks.items() if track.behind)
+        shots = [s for s in rollout.stack.services if s.one_shot and s.name not in behind]
+        ran = {(s.name, s.spec, rollout.images[s.image].id) for s in shots}
         return {
-            "members": {c.service: list(c.members) for c in rollout.plan.changes if c.action is not Action.REMOVE},
+            "behind": behind,
+            "members": {c.service: list(_members(rollout, c)) for c in changes},
             "images": {ref: {"id": i.id, "digest": i.digest} for ref, i in sorted(rollout.images.items())},
             "ran": sorted(ran),
         }

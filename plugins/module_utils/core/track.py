@@ -41,6 +41,10 @@ class Track:
     drained: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     """old replicas that were renamed, because the name is fixed"""
+    lost: frozenset[str] = frozenset()
+    """new replicas that failed within the max_failure_ratio: the service does without them"""
+    behind: bool = False
+    """it failed or was not begun, and stays as it was while the rest goes on (failure_action)"""
     announced: frozenset[str] = frozenset()
     """new replicas that answer to the service's DNS names"""
     withdrawn: frozenset[str] = frozenset()
@@ -51,7 +55,33 @@ class Track:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name, _number in self.change.new)
+        """The new replicas, without those that it does without."""
+        return tuple(name for name, _number in self.change.new if name not in self.lost)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The replicas that make up the service after the rollout."""
+        return (*(o.name for o in self.change.keep), *self.names)
+
+    def new(self, turn: int) -> tuple[str, ...]:
+        return tuple(n for n in self.batches[turn].new if n not in self.lost)
+
+    @property
+    def gating(self) -> bool:
+        """Its batch has started, so something will be seen of it."""
+        return self.turn < len(self.batches) and self.are_started(self.new(self.turn))
+
+    @property
+    def undisturbed(self) -> bool:
+        """Those that were there before run on, all of them."""
+        olds = {o.name for o in (*self.change.keep, *self.change.old) if o.running}
+        return bool(olds) and olds.isdisjoint(self.stopped)
+
+    def tolerates(self, replica: str) -> bool:
+        """Whether it may lose this new replica too."""
+        ratio = self.service.update.max_failure_ratio
+        known = replica in self.names and not self.service.one_shot
+        return known and (len(self.lost) + 1) / len(self.change.new) <= ratio
 
     @property
     def started(self) -> bool:
@@ -87,7 +117,7 @@ class Track:
     @property
     def moves_traffic(self) -> bool:
         """To somebody: what is not routed any more loses its traffic after the commit, where there is no way back."""
-        return bool(self.service.routes and self.change.members)
+        return bool(self.service.routes and self.members)
 
     @property
     def hurried(self) -> bool:
@@ -107,8 +137,8 @@ class Track:
         """Who comes answers to the service's DNS names only once it passed: somebody else does meanwhile."""
         return self.beside and bool(self.service.networks) and not self.service.one_shot
 
-    def unnamed(self, batch: Batch) -> tuple[str, ...]:
-        return tuple(n for n in batch.new if n not in self.announced) if self.quiet else ()
+    def unnamed(self) -> tuple[str, ...]:
+        return tuple(n for n in self.new(self.turn) if n not in self.announced) if self.quiet else ()
 
     @property
     def stops_first(self) -> bool:
@@ -119,15 +149,15 @@ class Track:
         left = {n for b in self.batches[: self.turn + 1] for n in b.leave}
         return (
             *(o.name for o in self.change.keep),
-            *(n for b in self.batches[: self.turn] for n in b.new),
+            *(n for turn in range(self.turn) for n in self.new(turn)),
             *(o.name for o in self.change.old if o.name in self.trusted and o.name not in left),
         )
 
     def after(self) -> tuple[str, ...]:
         """Who takes traffic once the batch took over: with the last one, the service as it will be."""
         if self.turn == len(self.batches) - 1:
-            return self.change.members
-        return (*self.meanwhile(), *self.batches[self.turn].new)
+            return self.members
+        return (*self.meanwhile(), *self.new(self.turn))
 
 
 def moved_on(track: Track, now: float) -> Track:
@@ -139,14 +169,15 @@ def moved_on(track: Track, now: float) -> Track:
 
 def _over(track: Track, now: float) -> bool:
     batch, last = track.batches[track.turn], track.turn == len(track.batches) - 1
-    if not track.are_held(batch.new) or track.unnamed(batch) or not track.stopped.issuperset(batch.leave):
+    new = track.new(track.turn)
+    if not track.are_held(new) or track.unnamed() or not track.stopped.issuperset(batch.leave):
         return False
     if not track.moves_traffic:
-        held_at = max(((track.watches[n].clean_since or 0.0) + track.gate.hold for n in batch.new), default=now)
+        held_at = max(((track.watches[n].clean_since or 0.0) + track.gate.hold for n in new), default=now)
         return now - held_at >= batch.watch
     if track.served != frozenset(track.after()):
         return False
-    watched = track.gate.hold if last and batch.new and track.beside else batch.watch
+    watched = track.gate.hold if last and new and track.beside else batch.watch
     return now - track.switched_at >= watched
 
 
@@ -158,22 +189,23 @@ def wanted(track: Track, rollout: str, may_create: bool, may_start: bool) -> tup
     if track.turn == len(track.batches):
         return ()
     service, batch, numbers = track.service, track.batches[track.turn], dict(track.change.new)
-    create: list[Command] = [Create(service.name, n, numbers[n], track.quiet) for n in batch.new]
+    new = track.new(track.turn)
+    create: list[Command] = [Create(service.name, n, numbers[n], track.quiet) for n in new]
     # made while what it waits for gets ready: not all at once, which would slow down those that start now
     early = create if may_create and not track.fixed else []
-    if not track.are_started(batch.new):
+    if not track.are_started(new):
         if not may_start:
             return tuple(early)
         room = _make_room(track, batch, rollout)
         if room is not None:
             return (*early, *room)
-        start = [Start(service.name, n) for n in batch.new if n in track.made]
+        start = [Start(service.name, n) for n in new if n in track.made]
         return (*early, *(create if track.fixed else ()), *start)
-    fit = track.are_held(batch.new) if track.beside else track.are_ready(batch.new)
+    fit = track.are_held(new) if track.beside else track.are_ready(new)
     if not fit:
         return ()
-    if track.unnamed(batch):
-        return tuple(Announce(service.name, n) for n in track.unnamed(batch))
+    if track.unnamed():
+        return tuple(Announce(service.name, n) for n in track.unnamed())
     if track.moves_traffic and track.served != frozenset(track.after()):
         return (Route(service.name, track.after()),)
     return () if track.stops_first else tuple(_let_go(track, batch.leave))
@@ -183,7 +215,7 @@ def _make_room(track: Track, batch: Batch, rollout: str) -> list[Command] | None
     """What has to be done before the batch may start, None when there is nothing (more): its old replicas stop."""
     if not track.stops_first or not batch.leave:
         return None
-    if not track.fixed and not track.made.issuperset(batch.new):
+    if not track.fixed and not track.made.issuperset(track.new(track.turn)):
         return []
     if not track.stopped.issuperset(batch.leave):
         others = track.meanwhile()

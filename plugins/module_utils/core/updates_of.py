@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from .model import Order, Update
+from .model import FailureAction, Order, Update
 from .nodes import Node
 
 LATER = "not supported by this version"
 ORDERS = tuple(order.value for order in Order)
+ACTIONS = tuple(action.value for action in FailureAction)
 
 
 def update(service: Node, replicas: int, one_shot: bool) -> tuple[Order | None, float, Update]:
@@ -16,8 +17,12 @@ def update(service: Node, replicas: int, one_shot: bool) -> tuple[Order | None, 
     config = service.at("deploy").at("update_config")
     order = Order(config.at("order").one_of(ORDERS, Order.START_FIRST.value)) if config.has("order") else None
     hold = config.at("monitor").seconds(5.0)
-    _only(config, "failure_action", "rollback", "a failed rollout is always rolled back: use rollback")
-    _none(config, "max_failure_ratio")
+    action = FailureAction(config.at("failure_action").one_of(ACTIONS, FailureAction.ROLLBACK.value))
+    ratio = config.at("max_failure_ratio").number(0.0, 0.0)
+    if ratio >= 1:
+        config.at("max_failure_ratio").refuse(
+            f"{ratio:g} lets all new replicas fail", "write a share below 1, such as 0.25"
+        )
     parallelism = config.at("parallelism").integer(0, 0)
     canary, watch = _canary(service.at("x-quaylock").at("canary"), replicas, one_shot)
     delay = config.at("delay").seconds(0.0)
@@ -28,7 +33,7 @@ def update(service: Node, replicas: int, one_shot: bool) -> tuple[Order | None, 
         )
     config.close()
     _rollback(service.at("deploy").at("rollback_config"), order)
-    return order, hold, Update(parallelism, delay, canary, watch)
+    return order, hold, Update(parallelism, delay, canary, watch, action, ratio)
 
 
 def _canary(node: Node, replicas: int, one_shot: bool) -> tuple[int, float]:
