@@ -291,3 +291,28 @@ def test_a_full_disk_is_said_and_leaves_what_was(path: str, journal: SqliteJourn
     with pytest.raises(sqlite3.OperationalError, match="full"):
         journal.log("r1", 1, "note", {"said": "x" * 1_000_000})
     assert SqliteJournal(path).release("shop") is not None
+
+
+def test_a_release_in_part_is_kept_as_it_serves(journal: SqliteJournal) -> None:
+    """The model of what stayed behind is the former one, for whoever recovers, compares or returns to it."""
+
+    def model(version: str) -> dict[str, Any]:
+        services = {name: {"image": f"{name}:{version}"} for name in ("db", "web")}
+        return {"definition": {"services": services}, "context": {"of": version}}
+
+    journal.begin("r1", "shop", "deploy", "jane", 1, model("1"))
+    for kind, details in (("planned", PLANNED), ("committed", COMMITTED), ("finished", {"outcome": "deployed"})):
+        journal.milestone("r1", kind, 2, details)
+    journal.begin("r2", "shop", "deploy", "jane", 3, model("2"))
+    journal.milestone("r2", "planned", 4, {**PLANNED, "members": {"web": ["shop-web-2"], "db": ["shop-db-2"]}})
+    serves = {"db": ["shop-db-2"], "web": ["shop-web-1"]}
+    journal.milestone("r2", "committed", 5, {**COMMITTED, "members": serves, "behind": ["web"]})
+    release = journal.release("shop")
+    assert release is not None
+    images = {name: service["image"] for name, service in release[1]["definition"]["services"].items()}
+    assert (release[0], images, release[1]["context"]) == ("r2", {"db": "db:2", "web": "web:1"}, {"of": "2"})
+    found = journal.unfinished("shop")
+    assert found is not None
+    left, kept = found
+    assert (left.committed, left.members, left.behind) == (True, serves, frozenset({"web"}))
+    assert kept == release[1]
