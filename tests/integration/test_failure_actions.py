@@ -25,7 +25,7 @@ def release(version: str, action: str = "rollback", **bad: str) -> dict[str, Any
 
     return {
         "db": one(),
-        "api": one(environment=bad, depends_on={"db": {"condition": "service_healthy"}}, gate={"deadline": "6s"}),
+        "api": one(environment=bad, depends_on={"db": {"condition": "service_healthy"}}, gate={"deadline": "8s"}),
         "page": one(depends_on={"api": {"condition": "service_healthy"}}),
     }
 
@@ -40,13 +40,13 @@ def versions(harbour: Harbour) -> dict[str, str]:
     return found
 
 
-CRASH = {"CRASH_AFTER": "0.5"}
+NEVER = {"READY_AFTER": "600"}
 
 
 def test_a_pause_leaves_the_rest_as_it_was_and_the_next_run_goes_on(harbour: Harbour) -> None:
     harbour.deployed(release("v1"))
     before = harbour.identities("api") | harbour.identities("page")
-    answer = harbour.deploy(release("v2", "pause", **CRASH))
+    answer = harbour.deploy(release("v2", "pause", **NEVER))
     assert (answer["outcome"], answer["failed"], answer["changed"]) == ("paused", True, True)
     assert "is paused" in answer["msg"]
     assert "as before: api, page; all others are new" in answer["msg"]
@@ -60,11 +60,11 @@ def test_a_pause_leaves_the_rest_as_it_was_and_the_next_run_goes_on(harbour: Har
 
 def test_continue_brings_what_can_be_brought_and_says_what_could_not(harbour: Harbour) -> None:
     harbour.deployed(release("v1"))
-    answer = harbour.deploy(release("v2", "continue", **CRASH))
+    answer = harbour.deploy(release("v2", "continue", **NEVER))
     assert (answer["outcome"], answer.get("failed", False)) == ("deployed in part", False)
     assert versions(harbour) == {"db": "v2", "api": "v1", "page": "v2"}
     assert [f["service"] for f in answer["failures"]] == ["api"]
-    bad = harbour.deploy(release("v3", "rollback", **CRASH))
+    bad = harbour.deploy(release("v3", "rollback", **NEVER))
     assert bad["outcome"] == "rolled back"
     assert versions(harbour) == {"db": "v2", "api": "v1", "page": "v2"}, "back to the release in part"
 
@@ -72,7 +72,7 @@ def test_continue_brings_what_can_be_brought_and_says_what_could_not(harbour: Ha
 @pytest.mark.parametrize(("what", "do"), [("committed", ""), ("done", "Remove")])
 def test_a_release_in_part_that_was_killed_is_finished(harbour: Harbour, what: str, do: str) -> None:
     harbour.deployed(release("v1"))
-    killed_at(harbour, release("v2", "continue", **CRASH), what, do)
+    killed_at(harbour, release("v2", "continue", **NEVER), what, do)
     harbour.deployed(release("v3"))
     assert versions(harbour) == {"db": "v3", "api": "v3", "page": "v3"}
     assert len(harbour.containers()) == 3
