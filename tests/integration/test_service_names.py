@@ -128,3 +128,16 @@ def test_who_lost_the_names_is_replaced(harbour: Harbour) -> None:
     answer = harbour.deployed(stack("v1"))
     assert any("does not answer to the service's names" in line for line in answer["plan"])
     assert harbour.deploy(stack("v1"))["outcome"] == "unchanged"
+
+
+def test_an_address_is_not_given_away_while_its_owner_changes_names(harbour: Harbour) -> None:
+    """Between leaving and joining the network it looks free to whoever makes the next container."""
+    about = {"deploy": {"replicas": 3}, "update": {"order": "start-first"}}
+    services = {name: web(environment={"VERSION": "v1"}, **about) for name in ("a", "b")}
+    harbour.deployed(services)
+    for version in ("v2", "v3"):
+        for service in services.values():
+            service["environment"] = {"VERSION": version}
+        services["b"]["depends_on"] = {"a": {"condition": "service_healthy"}}
+        harbour.deployed(services)
+    assert len({address for name in services for address in addresses(harbour, name)}) == 6

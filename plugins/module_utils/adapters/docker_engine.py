@@ -274,11 +274,12 @@ class DockerEngine:
             subnet = self.api.inspect_network(network)["IPAM"]["Config"][0]["Subnet"]
         # one that leaves keeps any address; one that stays and has none of the fixed ones gets a new one
         body = dns_names.rejoined(endpoint, aliases, lambda a: not aliases or dns_names.is_fixed(subnet, a))
-        if endpoint is not None:
-            with asking(f"taking {name} off {network}"):
-                self.api.disconnect_container_from_network(details["Id"], network)
-        with asking(f"connecting {name} to {network}"):
-            self._connect(network, name, body)
+        with self._addresses:  # its address looks free meanwhile
+            if endpoint is not None:
+                with asking(f"taking {name} off {network}"):
+                    self.api.disconnect_container_from_network(details["Id"], network)
+            with asking(f"connecting {name} to {network}"):
+                self._connect(network, name, body)
 
     def _free_address(self, network: str) -> str:
         """The lowest address that no container has or will have after a restart; stopped ones keep theirs."""
