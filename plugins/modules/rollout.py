@@ -230,8 +230,8 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description: >-
-    unchanged, deployed, rolled back, refused, removed, fetched, incomplete, or planned in check mode; paused and deployed
-    in part where a service stayed as it was by its C(failure_action).
+    unchanged, deployed, rolled back, refused, removed, fetched, incomplete, or planned in check mode; paused and
+    deployed in part where a service stayed as it was by its C(failure_action).
   returned: always
   type: str
 rollout:
