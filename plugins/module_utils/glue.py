@@ -47,3 +47,7 @@ def answering(module: Any) -> Iterator[None]:
         module.fail_json(msg=f"{name}: {error}", outcome="refused", changed=False, holder=error.holder)
     except PortError as error:
         module.fail_json(msg=f"{name}: {error}", outcome="refused", changed=False)
+    except OSError as error:
+        # most of all a full disk, before anything could be written down
+        told = f"the state of this host cannot be written or read: {error}; free the disk, then run this again"
+        module.fail_json(msg=f"{name}: {told}", changed=False)

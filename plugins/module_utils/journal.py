@@ -155,6 +155,10 @@ class SqliteJournal:
             self._db.execute("PRAGMA synchronous = FULL")
             try:
                 yield
+            except sqlite3.Error as error:
+                raise PortError(
+                    f"the journal cannot be written: {error}; free the disk, then run this again"
+                ) from error
             finally:
                 self._db.execute("PRAGMA synchronous = NORMAL")
 
@@ -206,7 +210,7 @@ class SqliteJournal:
 
     def result(self, rollout: str, result: Json) -> None:
         """What the module answers in the end, for whoever follows the rollout."""
-        with self._lock:
+        with self._durably():
             self._db.execute("UPDATE rollouts SET result = ? WHERE id = ?", (json.dumps(result), rollout))
 
     def result_of(self, rollout: str) -> Json | None:
@@ -235,7 +239,7 @@ class SqliteJournal:
 
     def abandon(self, stack: str, at: float) -> None:
         """Rollouts that were killed before they changed anything, and teardowns: there is nothing to undo."""
-        with self._lock:
+        with self._durably():
             self._db.execute(
                 "UPDATE rollouts SET ended = ?, outcome = 'interrupted' WHERE stack = ? AND ended IS NULL"
                 " AND (planned IS NULL OR kind != 'deploy')",

@@ -11,8 +11,9 @@ from tests.bench.figures import table, write
 from tests.bench.newcomer import make_up
 from tests.bench.rollouts import ROOT, rollouts
 from tests.bench.simulation import simulation
+from tests.bench.verdict import verdict
 
-BENCHES = {"rollouts": rollouts, "make_up": make_up, "simulation": simulation}
+BENCHES = {"rollouts": rollouts, "make_up": make_up, "simulation": simulation, "verdict": verdict}
 
 
 def main() -> int:

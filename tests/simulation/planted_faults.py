@@ -85,18 +85,6 @@ def the_proxy_is_told_and_its_file_is_not(patch: Patch) -> None:
 
 
 @plant
-def a_full_disk_does_not_stop_a_switch(patch: Patch) -> None:
-    """The proxy's process goes ahead of the file that it will be restarted with."""
-
-    def spoiled(self: Any) -> None:
-        if not self.world.disk_full and not self.dies:
-            self.world.written = self._written()
-
-    patch.setattr(host.SimulatedIngress, "_may_write", lambda *args: None)
-    patch.setattr(host.SimulatedIngress, "_write", spoiled)
-
-
-@plant
 def a_route_outlives_its_service(patch: Patch) -> None:
     """Where somebody removed the last container by hand, the proxy goes on sending to it."""
 

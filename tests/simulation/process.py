@@ -175,6 +175,7 @@ class Process:
             if rollout.finished:
                 why = [f.reason for f in rollout.failures]
                 self.story.tell(world, f"{rollout.outcome}: {why} {list(rollout.notes)}")
+                promises.nothing_left(world, rollout)
                 self.done.append(rollout)
                 return
             if not due:

@@ -370,6 +370,22 @@ def recovered(world: World, rollout: Rollout, hurt: Hurt) -> None:
         raise Broken(f"recovered, and {left} are left")
 
 
+def nothing_left(world: World, rollout: Rollout) -> None:
+    """A rollout that says it ended left nothing behind, whatever failed and whose answers were lost on the way."""
+    if rollout.outcome not in (Outcome.ROLLED_BACK, Outcome.DEPLOYED):
+        return
+    there = world.containers.values()
+    if aside := [c.name for c in there if c.name.endswith(f"-before-{rollout.id}")]:
+        raise Broken(f"{rollout.outcome.value}, and {aside} stand aside")
+    if rollout.outcome is Outcome.ROLLED_BACK:
+        left = [c.name for c in there if c.rollout == rollout.id]
+    else:
+        old = {o.name for change in rollout.plan.changes for o in change.old}
+        left = [c.name for c in there if c.rollout != rollout.id and c.name in old]
+    if left:
+        raise Broken(f"{rollout.outcome.value}, and {left} are left")
+
+
 def deployed(world: World, stack: Stack) -> None:
     """After a release: exactly what was asked for, and nothing else."""
     for service in stack.services:

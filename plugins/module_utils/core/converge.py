@@ -74,7 +74,7 @@ class Goal:
     stuck: bool = False
     """traffic could not be moved: what may still serve must not go"""
     left: bool = False
-    """something could not be removed: all the rest goes on, and the next run tries again"""
+    """something could not be removed or renamed: all the rest goes on, and the next run tries again"""
 
     @property
     def up(self) -> bool:
@@ -239,7 +239,7 @@ def learn(goals: Goals, event: Done | Failed, now: float) -> tuple[Goals, tuple[
         goal = replace(goal, removed=goal.removed | {command.name}, left=goal.left or not well)
         notes = (f"{goal.service}: {command.name} could not be removed: {error}",) if error else ()
     elif isinstance(command, Rename):
-        goal = replace(goal, renamed=goal.renamed | {command.name})
+        goal = replace(goal, renamed=goal.renamed | {command.name}, left=goal.left or not well)
         notes = (f"{goal.service}: {command.name} could not be renamed: {error}",) if error else ()
     return {**goals, goal.service: goal}, looks, notes
 

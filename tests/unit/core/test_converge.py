@@ -142,6 +142,7 @@ LEARNED = [
     ("removed",               goal(surplus="x"),            Done(Remove("web", "x"), 1),                  {"removed": {"x"}},        ""),
     ("not removed: left",    goal(surplus="x"),            Failed(Remove("web", "x"), 1, "busy"),        {"removed": {"x"}, "left": True}, "web: x could not be removed: busy"),
     ("renamed",               goal(rename=SWAP),            Done(Rename("web", "a-aside", "a"), 1),       {"renamed": {"a-aside"}},  ""),
+    ("not renamed: left",     goal(rename=SWAP),            Failed(Rename("web", "a-aside", "a"), 1, "busy"), {"renamed": {"a-aside"}, "left": True}, "web: a-aside could not be renamed: busy"),
     ("not started: given up", goal(target="a", start="a"),  Failed(Start("web", "a"), 1, "port taken"),   {"given_up": {"a"}},       "web: a could not be started again: port taken"),
     ("routed",                goal(target="a", route=True), Done(Route("web", ("a",)), 1),                {"routed": True},          ""),
     ("not routed: stuck",     goal(target="a", route=True), Failed(Route("web", ("a",)), 1, "503"),       {"stuck": True},           "web: the proxy could not be moved to a: 503"),
