@@ -121,6 +121,9 @@ def _files(wanted: Wanted) -> dict[str, bytes | None]:
     if wanted.acme.get("ca"):
         files[str(conf / ACME_CA)] = str(wanted.acme["ca"]).encode()
     known = [*(conf / "certs").glob("*.pem"), conf / ACME_CA, conf.parent / DRIVER_FILE]
+    if installed(wanted.folder) != wanted.driver:
+        # of the time when this driver had the host before; routes.json is what the other one leaves
+        known.append(conf / "dynamic" / "routes.yaml")
     there = {str(p): p.read_bytes() for p in known if p.is_file()}
     changes: dict[str, bytes | None] = {p: c for p, c in files.items() if there.get(p) != c}
     return {**changes, **dict.fromkeys(p for p in there if p not in files)}

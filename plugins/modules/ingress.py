@@ -66,8 +66,9 @@ options:
     type: int
     default: 10000
   uid:
-    description: The user that the proxy runs as, 99 for HAProxy and 65532 for Traefik where it is not given.
+    description: The user that the proxy runs as, whichever it is, so that one can take the place of the other.
     type: int
+    default: 99
   docker_host:
     description: The engine's address, where it is not the usual socket.
     type: str
@@ -129,11 +130,9 @@ SPEC: dict[str, Any] = {
     "hsts": {"type": "int", "default": 31536000},
     "access_log": {"type": "str", "choices": ["all", "errors", "none"], "default": "errors"},
     "max_connections": {"type": "int", "default": 10000},
-    "uid": {"type": "int"},
+    "uid": {"type": "int", "default": 99},
     "docker_host": {"type": "str", "default": ""},
 }
-
-USERS = {"haproxy": 99, "traefik": 65532}
 
 
 def main() -> None:
@@ -153,7 +152,7 @@ def main() -> None:
             hsts=params["hsts"],
             access_log=params["access_log"],
             max_connections=params["max_connections"],
-            uid=USERS[params["driver"]] if params["uid"] is None else params["uid"],
+            uid=params["uid"],
             docker_host=params["docker_host"],
         )
         answer = proxy.configure(wanted, dry=module.check_mode)

@@ -225,7 +225,7 @@ class ContainedHAProxy(Contained):
 class ContainedTraefik(Contained):
     recipe = "traefik"
     command = ("traefik", "--configFile=/etc/traefik/traefik.yaml")
-    user = "65532"
+    user = "99"
     mounts: Mapping[str, tuple[str, str]] = {"conf": ("/etc/traefik", "ro"), "acme": ("/acme", "rw")}
 
 

@@ -50,7 +50,7 @@ def test_the_other_proxy_is_gone(host):
 
 def test_the_proxy_is_locked_down(host):
     proxy = inspected(host, PROXY)
-    assert proxy["Config"]["User"] == "65532:65532"
+    assert proxy["Config"]["User"] == "99:99"
     assert proxy["HostConfig"]["ReadonlyRootfs"] is True
     assert proxy["HostConfig"]["CapDrop"] == ["ALL"]
     assert proxy["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
@@ -60,7 +60,7 @@ def test_the_proxy_is_locked_down(host):
 
 def test_keys_and_secrets_are_for_the_proxy_alone(host):
     key = host.file(f"{FOLDER}/conf/certs/shop.pem")
-    assert (key.user, key.gid, key.mode) == ("root", 65532, 0o640)
+    assert (key.user, key.gid, key.mode) == ("root", 99, 0o640)
     assert host.file(f"{FOLDER}/admin.json").mode == 0o600
     assert host.file(f"{FOLDER}/acme").mode == 0o700
     assert host.file(f"{FOLDER}/conf/dynamic/routes.yaml").mode == 0o640
