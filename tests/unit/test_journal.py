@@ -290,7 +290,7 @@ def test_a_full_disk_is_said_and_leaves_what_was(path: str, journal: SqliteJourn
     journal._db.execute(f"PRAGMA max_page_count = {journal._db.execute('PRAGMA page_count').fetchone()[0]}")
     with pytest.raises(sqlite3.OperationalError, match="full"):
         journal.log("r1", 1, "note", {"said": "x" * 1_000_000})
-    with pytest.raises(PortError, match="the journal cannot be written: .*full; free the disk"):
+    with pytest.raises(PortError, match=r"the journal cannot be written: .*full; free the disk"):
         journal.begin("r2", "shop", "deploy", "jane", 2, {"said": "x" * 1_000_000})
     assert SqliteJournal(path).release("shop") is not None
 
