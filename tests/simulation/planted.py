@@ -158,7 +158,7 @@ def the_old_is_stopped_before_the_new_one_is_ready(patch: Patch) -> None:
 @plant
 def the_old_is_kept_after_the_commit(patch: Patch) -> None:
     """Two generations run for ever."""
-    goals(patch, "_after_commit", surplus=())
+    goals(patch, "after_commit", surplus=())
 
 
 @plant
@@ -204,13 +204,13 @@ def names_are_given_with_the_creation(patch: Patch) -> None:
 @plant
 def names_are_not_waited_for(patch: Patch) -> None:
     """A release that nobody finds by its name."""
-    patch.setattr(track.Track, "unnamed", lambda self, batch: ())
+    patch.setattr(track.Track, "unnamed", lambda self: ())
 
 
 @plant
 def names_are_never_taken(patch: Patch) -> None:
     """Clients inside the stack ask a replica that is being stopped."""
-    goals(patch, "_after_commit", withdraw=False)
+    goals(patch, "after_commit", withdraw=False)
 
 
 @plant
@@ -222,7 +222,7 @@ def recovery_forgets_the_names(patch: Patch) -> None:
 @plant
 def a_rollback_forgets_the_names(patch: Patch) -> None:
     """What was stopped in a step runs again, and nobody finds it."""
-    goals(patch, "_before", announce=())
+    goals(patch, "before", announce=())
 
 
 # -- the way back -----------------------------------------------------------------------
@@ -231,31 +231,31 @@ def a_rollback_forgets_the_names(patch: Patch) -> None:
 @plant
 def what_was_stopped_is_not_started_again(patch: Patch) -> None:
     """A rollback ends with the service down."""
-    goals(patch, "_before", start=())
+    goals(patch, "before", start=())
 
 
 @plant
 def traffic_is_not_given_back(patch: Patch) -> None:
     """A rollback removes what the proxy sends to."""
-    goals(patch, "_before", route=False)
+    goals(patch, "before", route=False)
 
 
 @plant
 def traffic_is_given_back_by_the_new_rules(patch: Patch) -> None:
     """The old release is behind the new one's host names."""
-    goals(patch, "_before", old_routes=False)
+    goals(patch, "before", old_routes=False)
 
 
 @plant
 def the_new_stays_after_a_rollback(patch: Patch) -> None:
     """A bad release goes on running beside the old one."""
-    goals(patch, "_before", surplus=())
+    goals(patch, "before", surplus=())
 
 
 @plant
 def names_are_not_given_back(patch: Patch) -> None:
     """container_name is somebody-before-somewhen after a rollback."""
-    goals(patch, "_before", rename=())
+    goals(patch, "before", rename=())
 
 
 @plant

@@ -109,7 +109,7 @@ def what_was_not_answered_was_not_made(patch: Patch) -> None:
         goals = real(state, *more)
         return {k: replace(g, surplus=tuple(n for n in g.surplus if n in made)) for k, g in goals.items()}
 
-    wrapped(patch, rollout, "_before", spoiled)
+    wrapped(patch, rollout, "before", spoiled)
 
 
 @plant
@@ -120,7 +120,7 @@ def what_was_not_answered_was_not_renamed(patch: Patch) -> None:
         answered = frozenset(c for c in state.issued if not isinstance(c, Rename) or _gone(state, c))
         return real(replace(state, issued=answered), *more)
 
-    wrapped(patch, rollout, "_before", spoiled)
+    wrapped(patch, rollout, "before", spoiled)
 
 
 def _gone(state: Any, command: Rename) -> bool:
