@@ -7,6 +7,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -264,6 +265,15 @@ def test_stopping_what_stands_is_no_error(ground: Ground, twice: int) -> None:
 def test_stopping_or_removing_what_is_gone_is_no_error(ground: Ground) -> None:
     ground.engine.stop(f"{ground.name}-web-9", 1)
     ground.engine.remove(f"{ground.name}-web-9")
+
+
+def test_one_that_others_remove_at_the_same_time_is_removed(ground: Ground) -> None:
+    for _turn in range(3):
+        name = ground.start("serves")
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(ground.engine.remove, name) for _one in range(4)]:
+                done.result()
+        assert name not in {o.name for o in ground.engine.replicas(ground.name)}
 
 
 def test_a_running_one_can_be_removed(ground: Ground) -> None:

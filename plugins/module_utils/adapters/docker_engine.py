@@ -36,6 +36,8 @@ TIMEOUT = 60
 CONNECTIONS = 32
 OUTPUT = 65536
 """bytes of a command's output that are read, and then its end is waited for"""
+LEAVING = 10.0
+"""seconds that a container gets which somebody else removes"""
 LAST_OUTPUT = 400
 """characters of a failed probe that are kept"""
 
@@ -310,7 +312,20 @@ class DockerEngine:
 
     def remove(self, name: str) -> None:
         with asking(f"removing {name}"), contextlib.suppress(NotFound):
-            self.api.remove_container(name, force=True, v=True)
+            try:
+                self.api.remove_container(name, force=True, v=True)
+            except APIError as error:
+                if error.status_code != http.client.CONFLICT or not self._leaves(name):
+                    raise
+
+    def _leaves(self, name: str) -> bool:
+        """Somebody else removes it at this moment: that is as good, once it is gone."""
+        until = time.monotonic() + LEAVING
+        while time.monotonic() < until:
+            if self._inspect(name) is None:
+                return True
+            time.sleep(0.05)
+        return False
 
     def rename(self, name: str, new: str) -> None:
         if self._inspect(name) is None and self._inspect(new) is not None:
