@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.nodes import kind
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.stores import is_bind
 
 from . import compose_merge, env_files
 from .compose_yaml import BrokenYamlError, Override, documents
@@ -189,6 +190,8 @@ class _Reading:
                 name: self.rebased(dict(service), folder) if isinstance(service, Mapping) else service
                 for name, service in services.items()
             }
+        if isinstance(model.get("volumes"), Mapping):
+            result["volumes"] = {key: self._device(folder, entry) for key, entry in model["volumes"].items()}
         for section in ("secrets", "configs"):
             if isinstance(model.get(section), Mapping):
                 result[section] = {
@@ -323,6 +326,12 @@ class _Reading:
         up = next(n for n, parent in enumerate((base, *base.parents)) if target.is_relative_to(parent))
         rest = target.relative_to((base, *base.parents)[up])
         return "/".join([*([".."] * up or ["."]), *rest.parts])
+
+    def _device(self, here: Path, volume: Any) -> Any:
+        options = volume.get("driver_opts") if isinstance(volume, Mapping) else None
+        if not isinstance(options, Mapping) or not is_bind(str(volume.get("driver", "local")), options):
+            return volume
+        return {**volume, "driver_opts": {**options, "device": self._from(here, str(options["device"]))}}
 
     def _mount(self, here: Path, entry: Any) -> Any:
         if isinstance(entry, Mapping):

@@ -81,7 +81,7 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
         name,
         context,
         stores.networks(root.at("networks"), name),
-        stores.volumes(root.at("volumes"), name),
+        stores.volumes(root.at("volumes"), name, context),
         stores.files(root.at("secrets"), "secret", context),
         stores.files(root.at("configs"), "config", context),
     )

@@ -15,6 +15,7 @@ from .durations import seconds
 from .model import Json, MountedFile
 from .nodes import plain
 from .scope import Context
+from .stores import is_bind
 
 _TEXTS = ("memory", "interval", "timeout", "period", "monitor", "delay")
 """endings of keys that Compose wants as text, where we also take a number"""
@@ -44,7 +45,8 @@ def rendered(
     for section in ("networks", "volumes"):
         if definition.get(section):
             model[section] = {
-                key: None if entry is None else _value("", entry) for key, entry in definition[section].items()
+                key: None if entry is None else _placed(_value("", entry), context)
+                for key, entry in definition[section].items()
             }
     if routed:
         network = {"name": context.ingress_network, "external": True}
@@ -116,6 +118,14 @@ def _copy(value: Any) -> Any:
 
 def _doubled(text: str) -> str:
     return text.replace("$", "$$")
+
+
+def _placed(volume: dict[str, Any], context: Context) -> dict[str, Any]:
+    """A volume, or a network, which has no such options."""
+    options = volume.get("driver_opts") or {}
+    if not is_bind(volume.get("driver", "local"), options):
+        return volume
+    return {**volume, "driver_opts": {**options, "device": _absolute(options["device"], context)}}
 
 
 def _mount(volume: Any, context: Context) -> Any:

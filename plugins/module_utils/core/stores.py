@@ -23,12 +23,19 @@ def networks(node: Node, stack: str) -> dict[str, Network]:
     return result
 
 
-def volumes(node: Node, stack: str) -> dict[str, Volume]:
+def is_bind(driver: str, options: Mapping[str, Any]) -> bool:
+    """Whether a volume of the local driver is a folder of the host under another name."""
+    return driver == "local" and "bind" in str(options.get("o", "")).split(",") and "device" in options
+
+
+def volumes(node: Node, stack: str, context: Context) -> dict[str, Volume]:
     result = {}
     for key, entry in node.items():
         external, name = _identity(entry, key, stack)
         driver = entry.at("driver").text("local")
         options = entry.at("driver_opts").table()
+        if is_bind(driver, options):
+            options["device"] = host_path(entry.at("driver_opts").at("device"), options["device"], context)
         labels = _labels(entry, stack, "volume", key)
         entry.close()
         body = {"Driver": driver, "DriverOpts": options, "Labels": labels}

@@ -493,6 +493,15 @@ def test_what_compose_takes_only_one_way_is_written_that_way(keys: str, written:
     assert read("shop", definition, CONTEXT).rendered["services"]["api"] == {"image": "a", **written}
 
 
+def test_a_volume_that_is_a_folder_lies_where_other_paths_do() -> None:
+    made = stack("""
+        services: {a: {image: a, volumes: ["v:/v"]}}
+        volumes: {v: {driver_opts: {type: none, o: "ro,bind", device: ./data}}}
+    """)
+    assert made.volumes[0].body["DriverOpts"]["device"] == "/srv/shop/data"
+    assert made.rendered["volumes"]["v"]["driver_opts"]["device"] == "/srv/shop/data"
+
+
 def test_what_was_read_is_not_changed() -> None:
     definition = yaml.safe_load("{services: {a: {image: a, depends_on: [b], networks: {default: }}, b: {image: b}}}")
     before = json.dumps(definition)
