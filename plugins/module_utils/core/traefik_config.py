@@ -258,36 +258,43 @@ def _routers(settings: Settings, backend: Backend) -> Iterator[tuple[str, dict[s
     for staged, routes in ((False, backend.routes), (True, backend.staged)):
         for number, route in enumerate(routes):
             door = settings.entrypoint(route.entrypoint)
-            if door is None or route.mode != "http":
-                continue
-            encrypted = settings.encrypted(door)
-            entrypoints = [door.name, *([_plain(door)] if door.redirect and not encrypted else [])]
-            name = f"{backend.prefix}{'staged' if staged else 'route'}-{number}"
-            before = ["quaylock-clean", *(["quaylock-hsts"] if encrypted and settings.hsts else []), "quaylock-again"]
-            pool = backend.pool_of(route)
+            if door is not None and route.mode == "http":
+                name = f"{backend.prefix}{'staged' if staged else 'route'}-{number}"
+                yield from _routers_of(settings, backend, door, name, route, staged)
 
-            def router(rank: int, rule: str, service: str, *first: str, **more: Any) -> dict[str, Any]:
-                return {
-                    "entryPoints": entrypoints,  # noqa: B023 - used before the next turn
-                    "rule": rule,
-                    "priority": rank,
-                    "middlewares": [*first, *before],  # noqa: B023
-                    "service": service,
-                    **more,
-                }
 
-            ours = f"{_ours(settings)} && {_rule(route)}"
-            rank = _rank(route) + (200_000 if staged else 100_000)
-            tls: dict[str, Any] = {"tls": {}} if encrypted else {}
-            if not staged:
-                by_acme = {"tls": {"certResolver": RESOLVER}} if encrypted and settings.acme and route.host else tls
-                yield name, router(_rank(route), _rule(route), pool, **by_acme)
-                asked = f"{ours} && Header({_text(SERVER_HEADER)}, {_text(ANYBODY)})"
-                yield f"{name}:{ANYBODY}", router(rank, asked, pool, "quaylock-stamp", **tls)
-            for member in _waiting(backend):
-                asked = f"{ours} && Header({_text(SERVER_HEADER)}, {_text(member.name)})"
-                service = _alone(pool, member)
-                yield f"{name}:{member.name}", router(rank + 1, asked, service, f"quaylock-by:{member.name}", **tls)
+def _routers_of(
+    settings: Settings, backend: Backend, door: Entrypoint, name: str, route: Route, staged: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everybody's, unless the route is only staged; ours to anybody; ours to each server that waits."""
+    encrypted = settings.encrypted(door)
+    hsts = ["quaylock-hsts"] if encrypted and settings.hsts else []
+    base: dict[str, Any] = {
+        "entryPoints": [door.name, *([_plain(door)] if door.redirect and not encrypted else [])],
+        "middlewares": ["quaylock-clean", *hsts, "quaylock-again"],
+        **({"tls": {}} if encrypted else {}),
+    }
+    ours = f"{_ours(settings)} && {_rule(route)}"
+    rank = _rank(route) + (200_000 if staged else 100_000)
+    pool = backend.pool_of(route)
+    if not staged:
+        by_acme = {"tls": {"certResolver": RESOLVER}} if encrypted and settings.acme and route.host else {}
+        yield name, {**base, "rule": _rule(route), "priority": _rank(route), "service": pool, **by_acme}
+        asked = f"{ours} && Header({_text(SERVER_HEADER)}, {_text(ANYBODY)})"
+        first = ["quaylock-stamp", *base["middlewares"]]
+        yield f"{name}:{ANYBODY}", {**base, "rule": asked, "priority": rank, "middlewares": first, "service": pool}
+    for member in _waiting(backend):
+        asked = f"{ours} && Header({_text(SERVER_HEADER)}, {_text(member.name)})"
+        yield (
+            f"{name}:{member.name}",
+            {
+                **base,
+                "rule": asked,
+                "priority": rank + 1,
+                "middlewares": [f"quaylock-by:{member.name}", *base["middlewares"]],
+                "service": _alone(pool, member),
+            },
+        )
 
 
 def _tcp_routers(settings: Settings, backend: Backend) -> Iterator[tuple[str, dict[str, Any]]]:
