@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: page
 author: the Quaylock developers (@quaylock)
-version_added: 0.2.0
+version_added: 0.1.0
 short_description: Write a host's page, an HTML file that shows its stacks, rollouts and releases
 description:
   - Each rollout writes the page by itself; this writes it now, and tells the host under which name and through which

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_info
 author: the Quaylock developers (@quaylock)
-version_added: 0.2.0
+version_added: 0.1.0
 short_description: Kept releases of a stack, one of them in full, or what tells two of them apart
 description:
   - Reads the journal, and looks whether images, secrets and configs of each kept release are still on the host. It
