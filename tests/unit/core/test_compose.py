@@ -277,6 +277,10 @@ def test_a_service_without_networks_is_on_the_default_one() -> None:
 
 
 FILES = [
+    (
+        "secrets: [{source: pw, uid: '999', gid: '1001', mode: '0400'}]",
+        [("secret", "/etc/quaylock/stacks/shop/secrets/pw-f1", "/run/secrets/pw", 0o400)],
+    ),
     ("secrets: [pw]", [("secret", "/etc/quaylock/stacks/shop/secrets/pw-f1", "/run/secrets/pw", 0o444)]),
     (
         "secrets: [{source: pw, target: db, mode: '0440'}]",
@@ -330,6 +334,22 @@ BUILDS = [
     ),
     ("build: https://example.org/app.git#v1", "shop-api", Build("https://example.org/app.git#v1")),
     ("image: own:1", "own:1", None),
+    (
+        "build: {context: ., labels: [a=1, b], network: host, extra_hosts: {p: 10.0.0.3}, shm_size: 64m, "
+        "cache_from: [c:1], no_cache: true, pull: true, tags: [t:1]}",
+        "shop-api",
+        Build(
+            "/srv/shop",
+            labels={"a": "1", "b": ""},
+            network="host",
+            extra_hosts={"p": "10.0.0.3"},
+            shm_size=2**26,
+            cache_from=("c:1",),
+            no_cache=True,
+            pull=True,
+            tags=("t:1",),
+        ),
+    ),
 ]
 
 
