@@ -32,7 +32,7 @@ SHOP = {
             "image": "local/q-web:${TAG:?}",
             "pull_policy": "never",
             "environment": {"CRASH_AFTER": "${CRASH:-}", "READY_AFTER": "${SLOW:-0}"},
-            "healthcheck": {"test": ["CMD", "/web", "check"], "interval": "30s"},
+            "healthcheck": {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "5s"},
             "deploy": {"update_config": {"monitor": "1s"}},
             "stop_grace_period": "1s",
             "x-quaylock": {"gate": {"deadline": "30s", "cadence": "200ms"}},
