@@ -243,7 +243,9 @@ def remember(world: World, rollout: Rollout, command: Command) -> None:
     if isinstance(command, Record) and command.kind == "committed":
         behind = {name for name, track in rollout.tracks.items() if track.behind}
         names = {name for change in rollout.plan.changes for name in change.members}
-        world.serving = [c for c in world.containers.values() if c.name in names]
+        # of what stayed behind the old ones serve, which may stand aside under another name
+        kept = [c for c in world.serving if c.service in behind and c.name.partition("-before-")[0] in names]
+        world.serving = [*kept, *(c for c in world.containers.values() if c.name in names and c.service not in behind)]
         world.released = rollout.stack
         shots = [s for s in rollout.stack.services if s.one_shot and s.name not in behind]
         world.ran = {(s.name, s.spec, f"sha256:{s.image}") for s in shots}
