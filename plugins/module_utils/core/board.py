@@ -71,26 +71,26 @@ def _place(timeline: Timeline, service: str) -> int:
 def _row(timeline: Timeline, service: str, now: float) -> tuple[str, str, str, str]:
     """Sign, how many replicas passed, words, time."""
     bars = timeline.of(service)
-    bar = min(bars, key=lambda b: _LEFT.index(b.reached))
+    one = min(bars, key=lambda b: _LEFT.index(b.reached))
     good = sum(b.at("passed") is not None or b.at("ended") is not None for b in bars)
-    sign, words = _words(timeline, bar)
-    began = bar.at("started")
-    ended = bar.at("failed") or bar.at("ended") or bar.at("passed")
+    sign, words = _words(timeline, one)
+    began = one.at("started")
+    ended = one.at("failed") or one.at("ended") or one.at("passed")
     took = span((ended or now) - began) if began is not None else ""
     return sign, f"{good}/{len(bars)}", words, took
 
 
-def _words(timeline: Timeline, bar: Bar) -> tuple[str, str]:
-    reached = bar.reached
+def _words(timeline: Timeline, one: Bar) -> tuple[str, str]:
+    reached = one.reached
     if reached == "failed":
-        return "✖", f"failed: {bar.said}" if bar.said else "failed"
+        return "✖", f"failed: {one.said}" if one.said else "failed"
     if reached == "gone":
         return "✖", "taken away again"
     if reached in ("", "created"):
-        name, until = timeline.waits_for(bar)
+        name, until = timeline.waits_for(one)
         return "○", f"waits for {name}" if name and until is None else "is next"
     if reached == "started":
-        said = bar.said.splitlines()
+        said = one.said.splitlines()
         return "●", f"not ready: {said[0]}" if said else "starts"
     if reached in ("passed", "row") and timeline.committed is None:
         return "●", "passes its checks" if reached == "passed" else "passed, is watched"

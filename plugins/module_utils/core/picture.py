@@ -43,15 +43,15 @@ def picture(timeline: Timeline, size: Size, kind: str, stack: str = "") -> str:
     scale = _Scale(timeline, size)
     top = 26
     height = top + len(bars) * (size.row + size.above) + (20 if more else 8)
-    rows = {bar.name: top + n * (size.row + size.above) for n, bar in enumerate(bars)}
+    rows = {one.name: top + n * (size.row + size.above) for n, one in enumerate(bars)}
     parts = [
         f'<svg class="picture {kind}" viewBox="0 0 {size.width} {height}" role="img"'
         f' aria-label="{escape(summary(timeline))}" xmlns="http://www.w3.org/2000/svg">',
         _axis(scale, size, top, height),
         _moments(timeline, scale, size, height),
     ]
-    parts += [_waited(timeline, bar, rows, scale, size) for bar in bars]
-    parts += [_row(timeline, bar, rows[bar.name], scale, size, bar.name.removeprefix(f"{stack}-")) for bar in bars]
+    parts += [_waited(timeline, one, rows, scale, size) for one in bars]
+    parts += [_row(timeline, one, rows[one.name], scale, size, one.name.removeprefix(f"{stack}-")) for one in bars]
     if more:
         parts.append(f'<text class="small" x="4" y="{height - 5}">and {more} more replicas</text>')
     return "".join([*parts, "</svg>"])
@@ -62,7 +62,7 @@ class _Scale:
 
     def __init__(self, timeline: Timeline, size: Size) -> None:
         self.begun = timeline.begun
-        ends = [m for bar in timeline.bars.values() for m in bar.marks.values()]
+        ends = [m for one in timeline.bars.values() for m in one.marks.values()]
         last = max([timeline.finished or timeline.now, *ends])
         self.seconds = max(last - self.begun, 0.5)
         self.left = size.label + 6
@@ -98,10 +98,10 @@ def _moments(timeline: Timeline, scale: _Scale, size: Size, height: int) -> str:
     return "".join(parts)
 
 
-def _waited(timeline: Timeline, bar: Bar, rows: dict[str, int], scale: _Scale, size: Size) -> str:
+def _waited(timeline: Timeline, one: Bar, rows: dict[str, int], scale: _Scale, size: Size) -> str:
     """A line from the moment its last dependency was there down to where it started."""
-    name, until = timeline.waits_for(bar)
-    started = bar.at("started")
+    name, until = timeline.waits_for(one)
+    started = one.at("started")
     if not name or until is None or started is None:
         return ""
     of = [b for b in timeline.of(name) if b.name in rows]
@@ -109,23 +109,23 @@ def _waited(timeline: Timeline, bar: Bar, rows: dict[str, int], scale: _Scale, s
     if giver is None:
         return ""
     middle = size.above + size.row / 2
-    x, y, to_x, to_y = scale.x(until), rows[giver.name] + middle, scale.x(started), rows[bar.name] + middle
+    x, y, to_x, to_y = scale.x(until), rows[giver.name] + middle, scale.x(started), rows[one.name] + middle
     line = f'<path class="wait" d="M{x} {y}V{to_y}H{max(to_x, x)}"/>'
     return line + f'<circle class="start" cx="{max(to_x, x)}" cy="{to_y}" r="3"/>'
 
 
-def _row(timeline: Timeline, bar: Bar, top: int, scale: _Scale, size: Size, shown: str) -> str:
+def _row(timeline: Timeline, one: Bar, top: int, scale: _Scale, size: Size, shown: str) -> str:
     middle = top + size.above + size.row / 2
-    name, until = timeline.waits_for(bar)
-    label = [f'<g class="bar"><title>{escape(words(timeline, bar))}</title>']
+    name, until = timeline.waits_for(one)
+    label = [f'<g class="bar"><title>{escape(words(timeline, one))}</title>']
     x, y = (4, middle + 4) if size.label else (2, top + size.text)
     label.append(f'<text x="{x}" y="{y}">{escape(_cut(shown, 26 if size.label else 40))}</text>')
     parts = [*label]
-    end = bar.at("failed") or bar.at("gone") or timeline.finished or timeline.now
+    end = one.at("failed") or one.at("gone") or timeline.finished or timeline.now
     stations = [("created", "made"), ("started", "starting"), ("passed", "checked"), ("held", "good")]
-    edges = [(bar.at(mark), kind) for mark, kind in stations]
+    edges = [(one.at(mark), kind) for mark, kind in stations]
     known = [(at, kind) for at, kind in edges if at is not None]
-    end = bar.at("ended") or end
+    end = one.at("ended") or end
     for number, (at, kind) in enumerate(known):
         until_at = known[number + 1][0] if number + 1 < len(known) else end
         x1, x2 = scale.x(at), scale.x(max(at, until_at or at))
@@ -134,9 +134,9 @@ def _row(timeline: Timeline, bar: Bar, top: int, scale: _Scale, size: Size, show
         parts.append(
             f'<rect class="{kind}" x="{x1}" y="{middle - thick / 2}" width="{width}" height="{thick}" rx="2"/>'
         )
-    parts += [_sign(mark, scale.x(bar.marks[mark]), middle) for mark in ("row", "switched") if mark in bar.marks]
-    parts.append(_verdict(timeline, bar, end or scale.begun, scale, middle))
-    if bar.at("started") is None:
+    parts += [_sign(mark, scale.x(one.marks[mark]), middle) for mark in ("row", "switched") if mark in one.marks]
+    parts.append(_verdict(timeline, one, end or scale.begun, scale, middle))
+    if one.at("started") is None:
         word = "waited" if timeline.finished else "waits"
         after = f"{word} for {name}" if name and until is None else "not started"
         y = middle - 4 if known else middle + 4
@@ -152,14 +152,14 @@ def _sign(mark: str, x: float, y: float) -> str:
     return f'<path class="switched" d="M{x} {y - 9}L{x + 7} {y}L{x} {y + 9}L{x - 7} {y}Z"/>'
 
 
-def _verdict(timeline: Timeline, bar: Bar, end: float, scale: _Scale, y: float) -> str:
+def _verdict(timeline: Timeline, one: Bar, end: float, scale: _Scale, y: float) -> str:
     """The sign at the end of a bar, and how long it took to get there."""
-    if bar.at("failed") is not None:
+    if one.at("failed") is not None:
         x = scale.x(end)
         cross = f"M{x - 5} {y - 5}L{x + 5} {y + 5}M{x - 5} {y + 5}L{x + 5} {y - 5}"
-        return f'<path class="cross" d="{cross}"/>' + _took(bar.at("failed"), timeline, scale, y, "failed-word")
-    ended = bar.at("ended")
-    at = ended or bar.at("passed")
+        return f'<path class="cross" d="{cross}"/>' + _took(one.at("failed"), timeline, scale, y, "failed-word")
+    ended = one.at("ended")
+    at = ended or one.at("passed")
     if at is None:
         return ""
     x = scale.x(ended or at)
@@ -172,7 +172,7 @@ def _took(at: float | None, timeline: Timeline, scale: _Scale, y: float, kind: s
     return f'<text class="small {kind}" x="{scale.right + 10}" y="{y + 4}">{seconds}</text>'
 
 
-def words(timeline: Timeline, bar: Bar) -> str:
+def words(timeline: Timeline, one: Bar) -> str:
     """A row for those who do not see it, and as a tooltip."""
     said = {
         "created": "created",
@@ -185,12 +185,12 @@ def words(timeline: Timeline, bar: Bar) -> str:
         "failed": "failed",
         "gone": "gone",
     }
-    parts = [f"{word} at {span(bar.marks[m] - timeline.begun)}" for m, word in said.items() if m in bar.marks]
-    name, until = timeline.waits_for(bar)
+    parts = [f"{word} at {span(one.marks[m] - timeline.begun)}" for m, word in said.items() if m in one.marks]
+    name, until = timeline.waits_for(one)
     if name:
         parts.insert(0, f"waited for {name}" if until is not None else f"waits for {name}")
-    text = f"{bar.name}: {', '.join(parts) or 'not created'}"
-    return f"{text}; {bar.said}" if bar.said and bar.at("failed") is not None else text
+    text = f"{one.name}: {', '.join(parts) or 'not created'}"
+    return f"{text}; {one.said}" if one.said and one.at("failed") is not None else text
 
 
 def summary(timeline: Timeline) -> str:

@@ -67,9 +67,9 @@ class Timeline:
         known = [m for m in moments if m is not None]
         return max(known, default=self.begun) if len(known) == len(bars) else None
 
-    def waits_for(self, bar: Bar) -> tuple[str, float | None]:
+    def waits_for(self, one: Bar) -> tuple[str, float | None]:
         """The dependency that let it wait the longest, and until when: None while it waits."""
-        waited = [(name, self.there(name)) for name in self.depends.get(bar.service, ()) if self.of(name)]
+        waited = [(name, self.there(name)) for name in self.depends.get(one.service, ()) if self.of(name)]
         still = [name for name, at in waited if at is None]
         if still:
             return still[0], None
@@ -139,17 +139,17 @@ def _marked(state: Timeline, service: str, name: str, mark: str, at: float) -> T
     """The first time counts."""
     if not name or (name not in state.bars and mark in ("failed", "gone")):
         return state
-    bar = state.bars.get(name) or Bar(service, name)
-    if mark in bar.marks:
+    one = state.bars.get(name) or Bar(service, name)
+    if mark in one.marks:
         return state
-    return replace(state, bars={**state.bars, name: replace(bar, marks={**bar.marks, mark: at})})
+    return replace(state, bars={**state.bars, name: replace(one, marks={**one.marks, mark: at})})
 
 
 def _said(state: Timeline, name: str, said: str) -> Timeline:
-    bar = state.bars.get(name)
-    if bar is None or ("failed" in bar.marks and bar.said):
+    one = state.bars.get(name)
+    if one is None or ("failed" in one.marks and one.said):
         return state
-    return replace(state, bars={**state.bars, name: replace(bar, said=said)})
+    return replace(state, bars={**state.bars, name: replace(one, said=said)})
 
 
 def plan_entry(lines: Sequence[str], new: Mapping[str, Sequence[str]], depends: Mapping[str, Sequence[str]]) -> Json:
