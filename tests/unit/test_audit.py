@@ -16,10 +16,14 @@ CI = {
 }
 TOLD = [
     # name             environment of the controller              what is told
-    ("by hand",        {},                                        {"user": "root", "controller": "desk", "commit": "", "ref": "", "repository": "", "run": ""}),
-    ("CI",             {**CI, "GITHUB_TOKEN": "secret"},          {"user": "jane", "controller": "desk", "commit": "c0ffee", "ref": "main", "repository": "a/b", "run": "7"}),
-    ("GitLab",         {"GITLAB_USER_LOGIN": "joe", "CI_COMMIT_SHA": "beef"}, {"user": "joe", "controller": "desk", "commit": "beef", "ref": "", "repository": "", "run": ""}),
-    ("a long one",     {"GITHUB_SHA": "x" * 500},                 {"user": "root", "controller": "desk", "commit": "x" * 120, "ref": "", "repository": "", "run": ""}),
+    ("by hand",        {},
+     {"user": "root", "controller": "desk", "commit": "", "ref": "", "repository": "", "run": ""}),
+    ("CI",             {**CI, "GITHUB_TOKEN": "secret"},
+     {"user": "jane", "controller": "desk", "commit": "c0ffee", "ref": "main", "repository": "a/b", "run": "7"}),
+    ("GitLab",         {"GITLAB_USER_LOGIN": "joe", "CI_COMMIT_SHA": "beef"},
+     {"user": "joe", "controller": "desk", "commit": "beef", "ref": "", "repository": "", "run": ""}),
+    ("a long one",     {"GITHUB_SHA": "x" * 500},
+     {"user": "root", "controller": "desk", "commit": "x" * 120, "ref": "", "repository": "", "run": ""}),
 ]  # fmt: skip
 
 

@@ -22,8 +22,10 @@ STACK = {
 LOG = [{"at": 1.0, "what": "plan", "details": {"new": {"web": ["shop-web-1"]}, "depends": {}}}]
 LINES = [
     # name                 answer of the module                                      lines
-    ("at rest",            {"stacks": [{**STACK, "log": []}]},                       ["✔ host shop  healthy  release r1 since today", "✔   web  healthy  1/1    web:1"]),
-    ("under way",          {"stacks": [{**STACK, "log": LOG}]},                      ["● host shop  rolls out  0 s  0 of 1 through", "○   web  0/1            is next"]),
+    ("at rest",            {"stacks": [{**STACK, "log": []}]},
+     ["✔ host shop  healthy  release r1 since today", "✔   web  healthy  1/1    web:1"]),
+    ("under way",          {"stacks": [{**STACK, "log": LOG}]},
+     ["● host shop  rolls out  0 s  0 of 1 through", "○   web  0/1            is next"]),
     ("nothing",            {"stacks": []},                                           ["– host  no stack was deployed here"]),
     ("a look that failed", {"failed": True, "msg": "the engine\ndoes not answer"},   ["▲ host  cannot be looked at: the engine does not answer"]),
     ("out of reach",       {"unreachable": True, "msg": "timed out"},                ["▲ host  cannot be looked at: timed out"]),
