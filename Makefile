@@ -58,7 +58,7 @@ faults: ## Every command of a rollout x every fault, on a real engine of its own
 molecule: ## Every role on test hosts (SCENARIO=docker for one)
 	@SCENARIO="$(SCENARIO)" scripts/test molecule
 
-integration: ## The engine's parts on a real Docker engine
+integration: ## The engine's parts on a real Docker engine (MORE=yes: behind Debian's own HAProxy too)
 	@scripts/test integration
 
 e2e: ## make up in a fresh clone, releases under load, a host over SSH

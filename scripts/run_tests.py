@@ -27,6 +27,7 @@ REPORTS = ROOT / "build" / "tests"
 COLLECTION = "ansible_collections.quaylock.stacks"
 EARLY = ["pebble", "traefik"]
 """from their Go modules: 2 and 5 to 12 minutes on two cores, once per engine"""
+MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
 """scenarios of molecule that run side by side; each keeps a core busy"""
 
@@ -152,7 +153,7 @@ STAGES: dict[str, Callable[[], Counts]] = {
     "unit": lambda: pytest("unit", "tests/unit"),
     "simulate": simulate,
     "molecule": molecule,
-    "integration": lambda: pytest("integration", "tests/contract", "tests/integration"),
+    "integration": lambda: pytest("integration", "tests/contract", "tests/integration", *MORE),
     "e2e": lambda: pytest("e2e", "tests/e2e"),
 }
 WITH_ENGINE = {"molecule", "integration", "e2e"}

@@ -45,6 +45,11 @@ KINDS = [*CONTAINED, *(["haproxy-process"] if shutil.which("haproxy") else [])]
 """HAProxy 3.0 and Traefik of our recipes always; Debian's own HAProxy beside them, where it is installed"""
 
 
+def marked(*kinds: str) -> list[Any]:
+    """Kinds as parameters; the second HAProxy is for `make integration MORE=yes`, because it takes minutes."""
+    return [pytest.param(k, marks=pytest.mark.more) if k == "haproxy-process" else k for k in kinds]
+
+
 @dataclass
 class Proxy:
     """A proxy that runs, its driver, and what the driver said about repairs."""
@@ -286,7 +291,7 @@ def running(
 def proxy_of(*kinds: str) -> Callable[..., Iterator[Proxy]]:
     """A fixture that runs each of these kinds."""
 
-    @pytest.fixture(params=kinds)
+    @pytest.fixture(params=marked(*kinds))
     def proxy(request: pytest.FixtureRequest, network: str) -> Iterator[Proxy]:
         with running(request.param, network) as made:
             yield made

@@ -82,7 +82,7 @@ def certificate(folder: Path, name: str) -> None:
 DOORS = (Entrypoint("http", DOOR, tls="if-certs", redirect=HTTP),)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", proxies.marked(*KINDS))
 def test_tls_is_used_once_a_certificate_is_there(kind: str, network: str, replicas: Replicas) -> None:
     with proxies.running(kind, network, entrypoints=DOORS) as proxy:
         _tls_comes_with_a_certificate(proxy, replicas)
