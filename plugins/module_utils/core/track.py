@@ -150,7 +150,7 @@ class Track:
         return (
             *(o.name for o in self.change.keep),
             *(n for turn in range(self.turn) for n in self.new(turn)),
-            *(o.name for o in self.change.old if o.name in self.trusted and o.name not in left),
+            *(o.name for o in self.change.old if o.running and o.name in self.trusted and o.name not in left),
         )
 
     def after(self) -> tuple[str, ...]:
