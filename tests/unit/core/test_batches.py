@@ -11,6 +11,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.batches impor
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Order, Update
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Action, Change
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.track import Track
 
 from .stage import Stage, observed, played, seen, service, stack
 
@@ -54,6 +55,16 @@ def test_who_comes_and_leaves_together(
     assert [n for b in made for n in b.new] == [n for n, _number in fresh]
     left = [n for b in made for n in b.leave]
     assert len(left) == len(set(left))
+
+
+def test_an_old_replica_that_somebody_stopped_takes_no_traffic_meanwhile() -> None:
+    olds = tuple(observed(f"web-{i}", running=i > 1) for i in (1, 2, 3))
+    change = Change("web", Action.REPLACE, (), (("shop-web-4", 4),), (), olds, START)
+    web = service("web")
+    trusted = frozenset(o.name for o in olds)
+    made = Track(change, web, web.gate, batches(change, Update()), trusted=trusted)
+    waiting = made.meanwhile()
+    assert olds[0].name not in waiting
 
 
 @pytest.mark.parametrize("action", [Action.CREATE, Action.SCALE, Action.RUN])
