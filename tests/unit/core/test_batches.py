@@ -58,8 +58,8 @@ def test_who_comes_and_leaves_together(
 
 
 def test_an_old_replica_that_somebody_stopped_takes_no_traffic_meanwhile() -> None:
-    olds = tuple(observed(f"web-{i}", running=i < 3) for i in (1, 2, 3))
-    fresh = tuple((f"shop-web-{i}", i) for i in (4, 5, 6))
+    olds = tuple(observed(f"web-{i}", running=i > 1) for i in (1, 2))
+    fresh = tuple((f"shop-web-{i}", i) for i in (3, 4, 5, 6))
     change = Change("web", Action.REPLACE, (), fresh, (), olds, START)
     web = service("web")
     trusted = frozenset(o.name for o in olds)
