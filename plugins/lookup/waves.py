@@ -98,7 +98,8 @@ def _bad(wave: object) -> bool:
 def read(variables: Mapping[str, object]) -> dict[str, Any]:
     """The waves as `serial` takes them, and the pause. The variables have no findings."""
     waves = listed(variables.get("rollout_waves", ALL_AT_ONCE))
-    assert isinstance(waves, Sequence)
+    if not isinstance(waves, Sequence):
+        raise TypeError(f"rollout_waves is no list, and has findings: {waves!r}")
     return {
         "waves": [str(w) if "%" in str(w) else int(w) for w in waves],
         "pause": seconds(variables.get("rollout_wave_pause", 0)),

@@ -46,6 +46,7 @@ def make_stack(
     for i, name in enumerate(names):
         stop_first = form.random() < 0.4
         bound = stop_first and form.random() < 0.7
+        usual = form.choice([1, 2, 3])
         one_shot = form.random() < 0.2
         routed = not one_shot and form.random() < 0.6 and rng.random() < 0.9
         near = names[max(0, i - 8) : i]
@@ -62,7 +63,7 @@ def make_stack(
                 container={"HostConfig": {"RestartPolicy": {"Name": "no" if one_shot else "unless-stopped"}}},
                 gate=PATIENT if large else GATE,
                 spec=f"spec-{rng.choice([changed, changed, changed, changed if large else version, 'same'])}",
-                replicas=1 if one_shot or bound or large else rng.choice([1, 1, 2, 3]),
+                replicas=1 if one_shot or bound or large else usual if rng.random() < 0.8 else rng.choice([1, 2, 3]),
                 depends_on=tuple(Dependency(d) for d in deps),
                 one_shot=one_shot,
                 order=Order.STOP_FIRST if stop_first else Order.START_FIRST,

@@ -133,7 +133,7 @@ class World:
         """What only its process knew is gone; it does what its configuration says."""
         self.backends = {s: w.ready for s, w in self.written.items()}
         self.routes = {s: w.routes for s, w in self.written.items()}
-        self.draining = {s: set(w.draining) for s, w in self.written.items()}
+        self.draining = {s: set() for s in self.written}  # who was connected is not any more
 
     def twin(self) -> World:
         """Another world that is like this one, to try something in it."""

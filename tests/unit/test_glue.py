@@ -25,10 +25,10 @@ class Module:
         self.answer = answer
 
 
+ODD = Finding("services.web", "is odd", "mend it")
 CASES = [
     # name                            error                                                   in the message
-    ("the definition is refused",     Invalid((Finding("services.web", "is odd", "mend it"),)),
-                                                                                              "services.web: is odd (mend it)"),
+    ("the definition is refused",     Invalid((ODD,)),                      "services.web: is odd (mend it)"),
     ("the engine says no",            PortError("create x: the name is taken"),               "shop: create x: the name is taken"),
     ("the lock's disk is full",       FULL,                                                   "No space left on device; free the disk, then run this again"),
 ]  # fmt: skip
