@@ -11,13 +11,14 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 
-from . import test_disk_full as second
+from . import test_pulls as second
 from .conftest import ROOT, Harbour
 
 docker = pytest.importorskip("docker")
 pytestmark = pytest.mark.integration
 
-cleared, network, registry, small_engine = second.cleared, second.network, second.registry, second.small_engine
+cleared, network, hub = second.cleared, second.network, second.hub
+registry, small_engine = second.registry, second.small_engine
 MOVING = "local/moving:1"
 
 
