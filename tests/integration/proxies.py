@@ -45,9 +45,9 @@ KINDS = [*CONTAINED, *(["haproxy-process"] if shutil.which("haproxy") else [])]
 """HAProxy 3.0 and Traefik of our recipes always; Debian's own HAProxy beside them, where it is installed"""
 
 
-def marked(*kinds: str) -> list[Any]:
-    """Kinds as parameters; the second HAProxy is for `make integration MORE=yes`, because it takes minutes."""
-    return [pytest.param(k, marks=pytest.mark.more) if k == "haproxy-process" else k for k in kinds]
+def marked(*kinds: str, more: tuple[str, ...] = ()) -> list[Any]:
+    """Kinds as parameters; the second HAProxy, and `more`, are for `make integration MORE=yes`: they take minutes."""
+    return [pytest.param(k, marks=pytest.mark.more) if k in ("haproxy-process", *more) else k for k in kinds]
 
 
 @dataclass
@@ -288,10 +288,10 @@ def running(
         shutil.rmtree(folder)
 
 
-def proxy_of(*kinds: str) -> Callable[..., Iterator[Proxy]]:
+def proxy_of(*kinds: str, more: tuple[str, ...] = ()) -> Callable[..., Iterator[Proxy]]:
     """A fixture that runs each of these kinds."""
 
-    @pytest.fixture(params=marked(*kinds))
+    @pytest.fixture(params=marked(*kinds, more=more))
     def proxy(request: pytest.FixtureRequest, network: str) -> Iterator[Proxy]:
         with running(request.param, network) as made:
             yield made

@@ -25,7 +25,12 @@ def release(version: str, action: str = "rollback", **bad: str) -> dict[str, Any
 
     return {
         "db": one(),
-        "api": one(environment=bad, depends_on={"db": {"condition": "service_healthy"}}, gate={"deadline": "8s"}),
+        "api": one(
+            environment=bad,
+            depends_on={"db": {"condition": "service_healthy"}},
+            gate={"deadline": "5s"},
+            healthcheck=QUICK,
+        ),
         "page": one(depends_on={"api": {"condition": "service_healthy"}}),
     }
 
@@ -40,6 +45,7 @@ def versions(harbour: Harbour) -> dict[str, str]:
     return found
 
 
+QUICK = {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "2s", "retries": 3}
 NEVER = {"READY_AFTER": "600"}
 
 
@@ -69,7 +75,7 @@ def test_continue_brings_what_can_be_brought_and_says_what_could_not(harbour: Ha
     assert versions(harbour) == {"db": "v2", "api": "v1", "page": "v2"}, "back to the release in part"
 
 
-@pytest.mark.parametrize(("what", "do"), [("committed", ""), ("done", "Remove")])
+@pytest.mark.parametrize(("what", "do"), [("committed", ""), pytest.param("done", "Remove", marks=pytest.mark.more)])
 def test_a_release_in_part_that_was_killed_is_finished(harbour: Harbour, what: str, do: str) -> None:
     harbour.deployed(release("v1"))
     killed_at(harbour, release("v2", "continue", **NEVER), what, do)

@@ -19,7 +19,8 @@ from ansible_collections.quaylock.stacks.tests.integration.proxies import KINDS,
 from ansible_collections.quaylock.stacks.tests.load import under
 
 network, image, replicas = proxies.network, proxies.image, proxies.replicas
-proxy = proxies.proxy_of(*KINDS)
+# behind Traefik test_traefik.py, test_ingress_traffic.py and the contract switch too
+proxy = proxies.proxy_of(*KINDS, more=("traefik",))
 
 
 def test_a_first_deploy_is_routed_and_anything_else_is_404(proxy: Proxy, replicas: Replicas) -> None:

@@ -223,7 +223,7 @@ def test_the_death_of_the_session_does_not_stop_a_rollout(harbour: Harbour) -> N
     process.wait()
     [entry] = harbour.journal.history(harbour.name)
     assert entry.ended is None
-    with pytest.raises(PortError, match=r"\(pid (\d+)\)") as refused:
+    with pytest.raises(PortError, match=r"\(pid (\d+), ") as refused:
         harbour.deploy({"web": web()})
     pid = str(refused.value).partition("(pid ")[2].partition(")")[0]
     assert Path(f"/proc/{pid}").exists(), "the one who is named lives"

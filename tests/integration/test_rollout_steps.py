@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def test_a_step_that_fails_brings_back_what_was_stopped(harbour: Harbour, proxy:
     assert len(harbour.running()) == 2
 
 
+MORE = partial(pytest.param, marks=pytest.mark.more)
 CANARY = {"replicas": 1, "watch": "3s"}
 
 
@@ -108,7 +110,7 @@ def test_a_canary_that_dies_under_traffic_goes_alone(harbour: Harbour, proxy: re
     assert '"version":"v1"' in proxy.get()[1]
 
 
-@pytest.mark.parametrize(("what", "do"), [("do", "Stop"), ("done", "Stop"), ("done", "Route")])
+@pytest.mark.parametrize(("what", "do"), [("do", "Stop"), MORE("done", "Stop"), MORE("done", "Route")])
 def test_killed_between_two_steps_it_serves_on(harbour: Harbour, proxy: real.Proxy, what: str, do: str) -> None:
     harbour.deployed(release("v1"))
     steps = {"parallelism": 1}
