@@ -225,7 +225,7 @@ def test_the_death_of_the_session_does_not_stop_a_rollout(harbour: Harbour) -> N
     assert entry.ended is None
     with pytest.raises(PortError, match=r"\(pid (\d+), ") as refused:
         harbour.deploy({"web": web()})
-    pid = str(refused.value).partition("(pid ")[2].partition(")")[0]
+    pid = str(refused.value).partition("(pid ")[2].partition(",")[0]
     assert Path(f"/proc/{pid}").exists(), "the one who is named lives"
     while harbour.journal.result_of(entry.id) is None:
         assert time.monotonic() < until + 10
