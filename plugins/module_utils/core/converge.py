@@ -172,10 +172,10 @@ def _clear(goal: Goal, busy: set[str], drain: bool) -> list[Command]:
     for name in goal.surplus:
         if name in goal.removed or name in busy:
             continue
-        if goal.withdraw and drain and name not in goal.withdrawn and name not in goal.stopped:
-            commands.append(Withdraw(goal.service, name))
-        elif goal.drain and name not in goal.drained and name not in goal.stopped:
+        if goal.drain and name not in goal.drained and name not in goal.stopped:
             commands.append(Drain(goal.service, name, goal.drain if drain else 0.0))
+        elif goal.withdraw and drain and name not in goal.withdrawn and name not in goal.stopped:
+            commands.append(Withdraw(goal.service, name))
         elif name not in goal.stopped:
             commands.append(Stop(goal.service, name, goal.grace))
         else:

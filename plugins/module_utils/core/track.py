@@ -234,10 +234,11 @@ def _let_go(track: Track, names: Iterable[str]) -> list[Command]:
     drain = max((r.drain for r in track.service.routes), default=0.0)
     commands: list[Command] = []
     for name in names:
-        if track.service.networks and name not in track.withdrawn:
-            commands.append(Withdraw(track.service.name, name))
-        elif drain and name in track.trusted and name not in track.drained:
+        # first what the proxy still waits for: it may need the network that is left for a moment to lose the names
+        if drain and name in track.trusted and name not in track.drained:
             commands.append(Drain(track.service.name, name, drain))
+        elif track.service.networks and name not in track.withdrawn:
+            commands.append(Withdraw(track.service.name, name))
         else:
             commands.append(Stop(track.service.name, name, track.service.grace))
     return commands

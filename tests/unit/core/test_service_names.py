@@ -47,7 +47,7 @@ LINES = [
         "named before the proxy sends traffic",
         ROUTED,
         ONE,
-        "create web-2, start web-2, announce web-2, route web=web-2, COMMITTED, withdraw web-1, drain web-1 7, "
+        "create web-2, start web-2, announce web-2, route web=web-2, COMMITTED, drain web-1 7, withdraw web-1, "
         "stop web-1, remove web-1",
     ),
     (
