@@ -23,8 +23,9 @@ from .core.commands import Begun, Done, Fetch
 from .core.model import Finding, Image, Invalid, Json, Stack
 from .core.plan import Ran
 from .core.recovery import recovery, teardown
-from .core.releases import KEEP, MOST, Release, Version, chosen, compare
-from .core.rollout import AT_ONCE, Outcome, Rollout, advance, milestone
+from .core.releases import KEEP, MOST, Release, Version, by_rollback_config, chosen, compare
+from .core.rollout import advance
+from .core.state import AT_ONCE, Outcome, Rollout, milestone
 from .journal import KEEP_DAYS, SqliteJournal
 from .perform import Host, clear_files, local_image, observe, rendered, rendered_path, withdraw
 from .ports import Ingress, PortError
@@ -136,6 +137,8 @@ class Wanted:
     stack: Stack
     model: Model
     release: Release | None = None
+    since: tuple[Release, ...] = ()
+    """the kept releases that came after it"""
 
 
 def wanted_of(request: Request) -> Wanted:
@@ -146,8 +149,10 @@ def wanted_of(request: Request) -> Wanted:
     if not request.release:
         return Wanted(*stack_of(request))
     with contextlib.closing(SqliteJournal(request.journal_path)) as journal:
-        release = chosen(request.name, request.release, journal.releases(request.name, request.releases_kept))
-    return Wanted(releases.read(release), Model(**release.model), release)
+        kept = journal.releases(request.name, request.releases_kept)
+    release = chosen(request.name, request.release, kept)
+    since = tuple(r for r in kept if r.at > release.at)
+    return Wanted(by_rollback_config(releases.read(release)), Model(**release.model), release, since)
 
 
 def limits(request: Request) -> tuple[Finding, ...]:
@@ -306,8 +311,10 @@ def returning(wanted: Wanted) -> list[str]:
         return []
     shots = [s.name for s in wanted.stack.services if s.one_shot]
     again = f"; one-shots that ended well in it are not run again: {', '.join(shots)}" if shots else ""
-    since = releases.stamp(wanted.release.at)
-    return [f"a return to release {wanted.release.id} of {since}: what migrations did to data since is kept{again}"]
+    at = releases.stamp(wanted.release.at)
+    points = [f"{s} before {r.id}: {name}" for r in wanted.since for s, name in r.points.items()]
+    since = f"; restore points since: {', '.join(points)}" if points else ""
+    return [f"a return to release {wanted.release.id} of {at}: what migrations did to data since is kept{again}{since}"]
 
 
 def keep(host: Host, request: Request, journal: SqliteJournal, removed: bool = False) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .core import yaml_text
+from .core import restore_points, yaml_text
 from .core.commands import (
     Announce,
     Command,
@@ -30,6 +30,7 @@ from .core.commands import (
     Route,
     Start,
     Stop,
+    TakePoint,
     Unroute,
     Withdraw,
     WriteFiles,
@@ -39,7 +40,7 @@ from .core.image_sources import reference
 from .core.labels import create_body
 from .core.model import Finding, Gate, Image, Json, Observation, Service, Stack
 from .core.report import plan_lines
-from .core.rollout import Rollout, milestone
+from .core.state import Rollout, milestone
 from .core.timeline import plan_entry
 from .ports import Clock, Engine, Files, ImageStore, Ingress, Journal, PortError
 
@@ -84,6 +85,8 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
         host.journal.milestone(rollout.id, command.kind, host.clock.now(), milestone(rollout, command.kind))
         if command.kind == "planned":
             host.journal.log(rollout.id, host.clock.now(), "plan", _planned(rollout))
+    elif isinstance(command, TakePoint):
+        return _take_point(host, rollout, command)
     elif isinstance(command, WriteFiles):
         for file in stack.files:
             if not file.external:
@@ -121,6 +124,20 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
     elif isinstance(command, RemoveVolume):
         engine.remove_volume(command.name)
     return None
+
+
+def _take_point(host: Host, rollout: Rollout, command: TakePoint) -> str:
+    """What names it. Raises PortError with what the command said."""
+    point = rollout.stack.service(command.service).restore_point
+    if point is None:
+        return ""
+    environment = {"QUAYLOCK_STACK": rollout.stack.name, "QUAYLOCK_ROLLOUT": rollout.id}
+    code, said = host.engine.exec(command.name, point.command, point.timeout, environment)
+    if code:
+        raise PortError(
+            f"{point.command[0]} in {command.name} ended with exit code {code}: {said or 'it said nothing'}"
+        )
+    return restore_points.name_of(said)
 
 
 def _planned(rollout: Rollout) -> Json:

@@ -141,6 +141,7 @@ def listing(journal: SqliteJournal, stack: str, keep: int, images: ImageStore, f
                 "who": release.who,
                 "commit": str(release.asked.get("commit", "")),
                 "returned_to": release.returned_to,
+                "restore_points": dict(release.points),
                 "images": {
                     ref: str(entry.get("digest") or entry.get("id") or "") for ref, entry in release.images.items()
                 },
@@ -163,6 +164,7 @@ def shown(release: Release) -> dict[str, Any]:
         "at": stamp(release.at),
         "who": release.who,
         "asked": dict(release.asked),
+        "restore_points": dict(release.points),
         "services": [
             {
                 "name": s.name,

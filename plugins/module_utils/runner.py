@@ -15,7 +15,8 @@ from typing import Any
 
 from .core.commands import Begun, Command, Done, Event, Failed, Fetch, Look, Observe, as_json
 from .core.model import Sample
-from .core.rollout import Rollout, advance
+from .core.rollout import advance
+from .core.state import Rollout
 from .perform import Host, perform
 from .ports import PortError
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, proxy, runner
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Command, as_json
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.detached import in_background
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.perform import perform

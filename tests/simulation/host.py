@@ -172,6 +172,18 @@ class SimulatedEngine:
         self._container(name)
         return f"last words of {name}"
 
+    def exec(
+        self, name: str, command: Sequence[str], timeout: float = 20.0, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """The only command that a simulated container knows: it takes a restore point."""
+        container = self._container(name)
+        if not self.world.runs(container):
+            raise PortError(f"{name} does not run")
+        if self.world.disk_full:
+            return 1, FULL
+        self.world.points.add(((environment or {})["QUAYLOCK_ROLLOUT"], container.service))
+        return 0, f"dump of {name}"
+
     def address(self, name: str, network: str) -> str:
         if not self.world.runs(self._container(name)):
             raise PortError(f"{name} has no address in {network}; does it run?")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import perform
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import converge, gate, plan, recovery, rollout, track
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Remove, Stop
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Remove, Stop, TakePoint
 
 from . import host, process
 
@@ -68,6 +68,30 @@ def a_crash_is_ignored(patch: Patch) -> None:
 def a_failed_one_shot_counts_as_done(patch: Patch) -> None:
     """The new release runs against a database that was not migrated."""
     wrapped(patch, rollout, "finished", lambda real, watch, s, *more: real(watch, replace(s, exit_code=0), *more))
+
+
+@plant
+def blue_green_goes_service_by_service(patch: Patch) -> None:
+    """Part of the new stack takes traffic, and the rest of it fails."""
+    wrapped(patch, rollout, "wanted", lambda real, *args: real(*args[:-1], True))
+
+
+@plant
+def restore_points_are_forgotten(patch: Patch) -> None:
+    """A migration runs, and there is nothing to put back."""
+    wrapped(patch, rollout, "plan", lambda real, *args: replace(real(*args), points=()))
+
+
+@plant
+def nobody_waits_for_restore_points(patch: Patch) -> None:
+    """The dump has half of what the migration did."""
+
+    def spoiled(real: Any, state: Any, commands: Any) -> Any:
+        state, fresh = real(state, commands)
+        points = frozenset(c for c in fresh if isinstance(c, TakePoint))
+        return replace(state, pending=state.pending - points), fresh
+
+    wrapped(patch, rollout, "issue", spoiled)
 
 
 # -- the plan ---------------------------------------------------------------------------

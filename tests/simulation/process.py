@@ -30,7 +30,8 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import recovery, teardown
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome, Phase, Rollout, advance
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import advance
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Phase, Rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.perform import Host, observe, perform
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 

@@ -8,8 +8,13 @@ mistakes the new for the old, or a recovery that does, is seen. `hurt` names ser
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import (
+    Announce,
     Command,
+    Create,
     Record,
     Remove,
     Rename,
@@ -17,15 +22,18 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
     Start,
     Stop,
     Unroute,
+    WriteFiles,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome, Phase, Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Action
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Phase, Rollout
 
 from .world import Container, World
 
 EPSILON = 1e-6
 ON_THE_WAY = (Phase.ROLLING, Phase.TURNING)
 """what was asked for before a failure still happens after it"""
+FORWARD = (Phase.PREPARING, Phase.ROLLING)
 Hurt = set[str]
 
 
@@ -33,31 +41,44 @@ class Broken(AssertionError):
     """A promise was broken. The message says which, and when."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is asked of a stack at every event."""
+
+    stack: Stack
+    services: Mapping[str, Service]
+    interrupted: frozenset[str]
+    """services that are replaced stop-first"""
+
+
+_KNOWN: dict[int, Known] = {}
+"""of the stacks of late, by identity"""
+
+
+def _known(stack: Stack) -> Known:
+    known = _KNOWN.get(id(stack))
+    if known is None or known.stack is not stack:
+        if len(_KNOWN) > 100:
+            _KNOWN.clear()
+        names = frozenset(s.name for s in stack.services if s.bound or s.order is Order.STOP_FIRST)
+        known = _KNOWN[id(stack)] = Known(stack, {s.name: s for s in stack.services}, names)
+    return known
+
+
 def definition(rollout: Rollout, service: str) -> Service | None:
     """Of a service as the rollout wants it, or as it was."""
-    stacks = [rollout.stack, *([rollout.previous] if rollout.previous else [])]
-    return next((s for stack in stacks for s in stack.services if s.name == service), None)
+    found = _known(rollout.stack).services.get(service)
+    if found is None and rollout.previous:
+        found = _known(rollout.previous).services.get(service)
+    return found
 
 
 def stops_first(rollout: Rollout, service: str) -> bool:
     """Whether either version of it may be interrupted."""
     before = rollout.previous
-    return service in _interrupted(rollout.stack) or (before is not None and service in _interrupted(before))
-
-
-_KNOWN: dict[int, tuple[Stack, frozenset[str]]] = {}
-"""what was found out of the stacks of late, by identity"""
-
-
-def _interrupted(stack: Stack) -> frozenset[str]:
-    """Services that are replaced stop-first."""
-    known = _KNOWN.get(id(stack))
-    if known is None or known[0] is not stack:
-        if len(_KNOWN) > 100:
-            _KNOWN.clear()
-        names = frozenset(s.name for s in stack.services if s.bound or s.order is Order.STOP_FIRST)
-        known = _KNOWN[id(stack)] = (stack, names)
-    return known[1]
+    return service in _known(rollout.stack).interrupted or (
+        before is not None and service in _known(before).interrupted
+    )
 
 
 def steps(rollout: Rollout, service: str) -> int:
@@ -73,6 +94,11 @@ def steps(rollout: Rollout, service: str) -> int:
 def before(world: World, rollout: Rollout, command: Command, hurt: Hurt, drains_fail: bool) -> None:
     """What must hold when a command is given. `drains_fail`: the proxy may have refused to let go of a replica."""
     service = getattr(command, "service", "")
+    if rollout.phase in FORWARD:
+        if isinstance(command, (WriteFiles, Create, Start, Stop)):
+            _data_can_be_put_back(world, rollout)
+        if rollout.stack.blue_green and isinstance(command, (Route, Announce)):
+            _all_have_passed(world, rollout, hurt)
     if isinstance(command, Unroute) and service not in hurt:
         _only_what_leaves_loses_its_route(world, rollout, command)
     elif isinstance(command, Start):
@@ -86,6 +112,31 @@ def before(world: World, rollout: Rollout, command: Command, hurt: Hurt, drains_
             _nobody_is_asked_while_it_stops(world, rollout, command, container)
     elif isinstance(command, Record) and command.kind == "committed":
         _a_release_is_whole(world, rollout, hurt)
+
+
+def _data_can_be_put_back(world: World, rollout: Rollout) -> None:
+    """Of every service that has a restore point and that ran: nothing changes before it was taken."""
+    if all(c.action in (Action.KEEP, Action.SCALE, Action.ROUTE) for c in rollout.plan.changes):
+        return  # the same code goes on
+    for service in rollout.stack.services:
+        ran = any(o.running and o.service == service.name for o in rollout.seen.replicas)
+        if service.restore_point and ran and (rollout.id, service.name) not in world.points:
+            raise Broken(f"something changes before the restore point of {service.name} was taken")
+
+
+def _all_have_passed(world: World, rollout: Rollout, hurt: Hurt) -> None:
+    """Blue-green: nobody gets traffic or names while anybody has not passed."""
+    for service in rollout.stack.services:
+        if service.name in hurt:
+            continue
+        for name, _number in rollout.plan.change(service.name).new:
+            container = world.containers.get(name)
+            if container is None:
+                continue  # somebody removed it; its gate will say so
+            if service.one_shot and (world.runs(container) or container.exit_code):
+                raise Broken(f"the stack is switched before {name} ended well")
+            if not service.one_shot and container.best_row < service.gate.passes:
+                raise Broken(f"the stack is switched before {name} passed")
 
 
 def unfit(world: World, rollout: Rollout, command: Command, hurt: Hurt) -> str:
@@ -298,14 +349,15 @@ def _what_is_released_is_there(world: World, rollout: Rollout, hurt: Hurt) -> No
 def _nobody_answers_too_early(world: World, rollout: Rollout, hurt: Hurt) -> None:
     """Where a generation serves, a new replica has its service's DNS names only once it passed its gate."""
     for container in world.containers.values():
+        if not container.named or container.service in hurt or any(c is container for c in world.serving):
+            continue
         known = definition(rollout, container.service)
-        if container.service in hurt or known is None or known.one_shot or not world.runs(container):
+        if known is None or container.best_row >= known.gate.passes or known.one_shot or not world.runs(container):
             continue
         if stops_first(rollout, known.name):
             continue  # made when nothing else was to serve
         others = [c for c in world.serving if c.service == container.service and world.runs(c) and c.named]
-        fresh = container.named and not any(c is container for c in world.serving)
-        if fresh and others and container.best_row < known.gate.passes:
+        if others:
             raise Broken(f"{container.name} answers to the names of {container.service} before it passed")
 
 

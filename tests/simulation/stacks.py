@@ -14,6 +14,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Gate,
     Network,
     Order,
+    RestorePoint,
     Route,
     Service,
     Stack,
@@ -40,11 +41,14 @@ def make_stack(
     form = random.Random(shape)
     names = [f"s{i}" for i in range(min(most, _size(form)))]
     large = len(names) > FEW
+    side_by_side = form.random() < 0.2
+    """nothing in it has to stop before its successor starts, so that it can be switched as a whole"""
+    blue_green = side_by_side and rng.random() < 0.7
     often = 0.7 if not large else 3 / len(names)
     services = []
     culprit = rng.choice(names) if bad else ""
     for i, name in enumerate(names):
-        stop_first = form.random() < 0.4
+        stop_first = form.random() < 0.4 and not side_by_side
         bound = stop_first and form.random() < 0.7
         usual = form.choice([1, 2, 3])
         one_shot = form.random() < 0.2
@@ -67,7 +71,7 @@ def make_stack(
                 depends_on=tuple(Dependency(d) for d in deps),
                 one_shot=one_shot,
                 order=Order.STOP_FIRST if stop_first else Order.START_FIRST,
-                update=_update(rng),
+                update=Update() if blue_green else _update(rng),
                 networks=("default",),
                 bound="it publishes a port" if bound else "",
                 container_name=f"the-{name}" if bound and form.random() < 0.7 else "",
@@ -75,6 +79,7 @@ def make_stack(
                 routes=(Route("http", 80, host=f"{name}.v{version if rng.random() < 0.3 else 0}", drain=1.0),)
                 if routed
                 else (),
+                restore_point=RestorePoint(("dump",)) if form.random() < 0.15 and not one_shot else None,
             )
         )
     shots = {s.name for s in services if s.one_shot}
@@ -102,6 +107,7 @@ def make_stack(
         networks=(Network("default", "shop_default"),),
         volumes=(Volume("kept", "shop_kept"),),
         rendered={"services": {s.name: {"image": s.image, "scale": s.replicas, "spec": s.spec} for s in services}},
+        blue_green=blue_green,
     )
 
 

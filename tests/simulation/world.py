@@ -94,6 +94,8 @@ class World:
     released: Stack | None = None
     ran: set[tuple[str, str, str]] = field(default_factory=set)
     """one-shots (service, spec, image) that ended well in it"""
+    points: set[tuple[str, str]] = field(default_factory=set)
+    """(rollout, service) of the restore points that were taken"""
 
     def alive(self, name: str) -> bool:
         """Truth, not opinion: the container runs and answers."""
@@ -155,4 +157,5 @@ class World:
             away=set(self.away),
             serving=[made[id(c)] for c in self.serving],
             ran=set(self.ran),
+            points=set(self.points),
         )

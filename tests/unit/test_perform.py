@@ -20,12 +20,13 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     MountedFile,
     Network,
     Observation,
+    RestorePoint,
     Route,
     Service,
     Stack,
     TcpProbe,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome, Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.simulation.host import (
     Behaviour,
@@ -39,7 +40,9 @@ from ansible_collections.quaylock.stacks.tests.simulation.host import (
 
 FOLDER = "/etc/quaylock/stacks/shop"
 GATE = Gate(probes=(TcpProbe(80),), passes=2, cadence=0.01, hold=0.03, deadline=5, progress=5)
-WEB = Service("web", "web:1", {}, GATE, "spec-1", routes=(Route("http", 80),))
+WEB = Service(
+    "web", "web:1", {}, GATE, "spec-1", routes=(Route("http", 80),), restore_point=RestorePoint(("dump",), timeout=3)
+)
 SECRET = MountedFile("secret", "password", f"{FOLDER}/secrets/password-abc", "abc", mode=0o400)
 THEIRS = MountedFile("config", "theirs", "/srv/theirs", external=True)
 STACK = Stack(

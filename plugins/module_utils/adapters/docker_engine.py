@@ -353,12 +353,14 @@ class DockerEngine:
             raise PortError(f"{name} has no address in {network}; does it run?")
         return str(endpoint["IPAddress"])
 
-    def exec(self, name: str, command: Sequence[str], timeout: float = 20.0) -> tuple[int, str]:
+    def exec(
+        self, name: str, command: Sequence[str], timeout: float = 20.0, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         """Exit code and output (its beginning) of a command in a running container, which is killed when it is late."""
         api = self.api
         until = time.monotonic() + timeout
         with asking(f"running {command[0]} in {name}"):
-            made = api.exec_create(name, list(command), stdout=True, stderr=True)
+            made = api.exec_create(name, list(command), stdout=True, stderr=True, environment=dict(environment or {}))
             output = b""
             try:
                 # without the SDK's Upgrade header this is an ordinary answer that ends with the command

@@ -29,6 +29,14 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class TakePoint:
+    """Take the restore point of a service, in one of its replicas that run."""
+
+    service: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteFiles:
     """Write secrets and configs under the names of their content."""
 
@@ -155,6 +163,7 @@ Command = Union[
     Fetch,
     Observe,
     Record,
+    TakePoint,
     WriteFiles,
     EnsureNetwork,
     EnsureVolume,
@@ -186,7 +195,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command ended well. `value`: an Image (Fetch), an Observation, a Sample (Look) or text (Explain)."""
+    """A command ended well. `value`: an Image (Fetch), an Observation, a Sample (Look) or text (Explain, TakePoint)."""
 
     command: Command
     at: float
@@ -210,5 +219,5 @@ def as_json(command: Command) -> Mapping[str, Any]:
 
 def replica_of(command: Command) -> str:
     """The container a command works on, "" where it is none."""
-    works = isinstance(command, (Create, Start, Announce, Withdraw, Drain, Stop, Remove, Rename, Explain))
+    works = isinstance(command, (TakePoint, Create, Start, Announce, Withdraw, Drain, Stop, Remove, Rename, Explain))
     return getattr(command, "name", "") if works else ""

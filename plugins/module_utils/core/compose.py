@@ -8,14 +8,16 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from . import builds, gates_of, graph, stores, updates_of
+from . import builds, gates_of, graph, restore_points, stores, updates_of
 from .container import Container, container, service_labels
 from .model import (
     Build,
     Condition,
     Dependency,
+    FailureAction,
     Finding,
     Invalid,
     MountedFile,
@@ -63,6 +65,11 @@ _SERVICE = {
     "volume_driver": "set volumes.<name>.driver at the top level",
     "volumes_from": "name the volumes in both services",
 }
+BLUE_GREEN = "blue-green"
+STRATEGIES = ("rolling", BLUE_GREEN)
+"""x-quaylock.strategy: service by service as each has passed, or all of them once the last one has"""
+_WHOLE = f"and strategy {BLUE_GREEN} switches the whole stack at once"
+_DROP = "drop it, or use strategy: rolling"
 _DEPLOY = {"placement": _SWARM, "endpoint_mode": _SWARM}
 
 
@@ -90,12 +97,16 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
             "is the proxy's network", "drop it: a route attaches its service"
         )
     nodes = _active(root.at("services"), context)
+    blue_green = root.at("x-quaylock").at("strategy").one_of(STRATEGIES, STRATEGIES[0]) == BLUE_GREEN
+    root.at("x-quaylock").close(extensions=False)
     root.close(_TOP)
     depends = _dependencies(root.at("services"), nodes)
     completed = {d.service: key for key, on in depends.items() for d in on if d.condition is Condition.COMPLETED}
     files: list[MountedFile] = []
     services = tuple(_service(node, key, scope, depends[key], completed.get(key), files) for key, node in nodes.items())
     _together(services, depends, root.at("services"))
+    if blue_green:
+        _all_at_once(services, root.at("services"))
     _same_file(files, findings)
     if findings:
         raise Invalid(tuple(dict.fromkeys(findings)))
@@ -110,6 +121,7 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
         tuple(volume for key, volume in scope.volumes.items() if key in volumes),
         tuple(unique.values()),
         rendered(name, definition, list(nodes), routed, unique.values(), context),
+        blue_green,
     )
 
 
@@ -189,12 +201,12 @@ def _service(
     policy = builds.pull_policy(node.at("pull_policy"), build is not None)
     replicas = _replicas(node)
     one_shot = _one_shot(extra.at("one_shot"), completed_for)
-    order, hold, update = updates_of.update(node, replicas, one_shot)
+    forward, back = updates_of.ways(node, replicas, one_shot)
     if one_shot:
         gate = gates_of.one_shot_gate(node)
         _finishes(node, made, replicas, routes)
     else:
-        gate = gates_of.gate(node, made.body.get("Healthcheck", {}), hold)
+        gate = gates_of.gate(node, made.body.get("Healthcheck", {}), forward.hold)
     mode = made.body["HostConfig"].get("NetworkMode")
     if mode == "none":
         for probe in extra.at("gate").at("probes").entries():
@@ -202,12 +214,15 @@ def _service(
                 probe.refuse("has no address to ask: network_mode is none", "ask inside the container, with exec")
     if routes and mode:
         node.at("network_mode").refuse("keeps the service off the proxy's network", "use networks, or drop the routes")
-    bound = _bound(node, made, order, replicas, one_shot)
+    bound = _bound(node, made, forward.order, replicas, one_shot)
+    if bound and node.at("deploy").at("rollback_config").has("order") and back.order is Order.START_FIRST:
+        _cannot_start_first(node.at("deploy").at("rollback_config"), bound)
     _alone(node, made, replicas)
     if node.at("attach").flag():
         node.at("attach").refuse(
             "nothing attaches to a rollout's containers", "drop it; `docker compose logs` shows what they say"
         )
+    restore_point = restore_points.read(node, one_shot)
     extra.close(extensions=False)
     node.at("deploy").close(_DEPLOY)
     node.close(_SERVICE)
@@ -225,12 +240,14 @@ def _service(
         volumes=tuple(made.mounts.volumes),
         labels=service_labels(node),
         one_shot=one_shot,
-        order=Order.STOP_FIRST if bound else order or Order.START_FIRST,
-        update=update,
+        order=Order.STOP_FIRST if bound else forward.order or Order.START_FIRST,
+        update=forward.update,
+        back=replace(back, order=Order.STOP_FIRST if bound else back.order or Order.START_FIRST),
         bound=bound,
         container_name=made.container_name,
         grace=made.grace,
         routes=routes,
+        restore_point=restore_point,
         published=tuple(sorted({(port.host_ip, port.fixed, port.protocol) for port in made.ports if port.fixed})),
         binds=tuple(dict.fromkeys(made.mounts.needed)),
     )
@@ -280,13 +297,16 @@ def _bound(node: Node, made: Container, order: Order | None, replicas: int, one_
     """Why two generations cannot run side by side, in words; "" where they can."""
     reasons = list(made.alone)
     if reasons and order is Order.START_FIRST:
-        node.at("deploy").at("update_config").at("order").refuse(
-            f"start-first needs two replicas side by side, but {' and '.join(reasons)}",
-            "use stop-first, or drop what is fixed",
-        )
+        _cannot_start_first(node.at("deploy").at("update_config"), " and ".join(reasons))
     if replicas == 1 and not one_shot and order is not Order.START_FIRST:
         reasons += [f"it writes {kind} {what} with one replica" for kind, what in dict.fromkeys(made.mounts.writes)]
     return " and ".join(reasons)
+
+
+def _cannot_start_first(config: Node, why: str) -> None:
+    config.at("order").refuse(
+        f"start-first needs two replicas side by side, but {why}", "use stop-first, or drop what is fixed"
+    )
 
 
 def _alone(node: Node, made: Container, replicas: int) -> None:
@@ -323,6 +343,20 @@ def _together(services: tuple[Service, ...], depends: Mapping[str, tuple[Depende
             elif dependency.condition is Condition.HEALTHY and target.gate.opted_out:
                 at.refuse(f"{target.name} opted out of its gate and never is healthy", "wait with service_started")
     _twice(services, node)
+
+
+def _all_at_once(services: tuple[Service, ...], node: Node) -> None:
+    """What blue-green cannot mean: it switches all that is new, or nothing."""
+    for service in services:
+        at = node.at(service.name)
+        if service.update.canary:
+            at.at("x-quaylock").at("canary").refuse(f"takes traffic before the others, {_WHOLE}", _DROP)
+        for key, update in (("update_config", service.update), ("rollback_config", service.back.update)):
+            config = at.at("deploy").at(key)
+            if update.parallelism and (config.has("parallelism") or key == "update_config"):
+                config.at("parallelism").refuse(f"brings replicas in batches, {_WHOLE}", _DROP)
+            if update.failure_action is not FailureAction.ROLLBACK and config.has("failure_action"):
+                config.at("failure_action").refuse(f"leaves a stack in part new, {_WHOLE}", "use rollback")
 
 
 def _twice(services: tuple[Service, ...], node: Node) -> None:

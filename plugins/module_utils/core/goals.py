@@ -15,7 +15,7 @@ from .model import Gate, Order, Service
 from .track import Track, set_aside
 
 if TYPE_CHECKING:
-    from .rollout import Rollout
+    from .state import Rollout
 
 
 def before(rollout: Rollout) -> Goals:

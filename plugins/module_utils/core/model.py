@@ -75,6 +75,18 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How one version of a service replaces another (deploy.update_config or rollback_config).
+
+    `order` is None where none was asked for; replicas are watched for `hold` seconds (monitor).
+    """
+
+    order: Order | None = None
+    hold: float = 5.0
+    update: Update = Update()
+
+
+@dataclass(frozen=True, slots=True)
 class ExecProbe:
     """A command in the container, without a TTY; passes on exit code 0. `shell` is CMD-SHELL."""
 
@@ -210,14 +222,29 @@ class Service:
     one_shot: bool = False
     order: Order = Order.START_FIRST
     update: Update = Update()
+    back: Way = Way()
+    """how a return to the release replaces what serves then (deploy.rollback_config)"""
     bound: str = ""
     container_name: str = ""
     grace: float = 10.0
     routes: tuple[Route, ...] = ()
+    restore_point: RestorePoint | None = None
     published: tuple[tuple[str, int, str], ...] = ()
     """(host ip or "", host port, "tcp"|"udp") of every fixed published port"""
     binds: tuple[str, ...] = ()
     """host paths that must exist before the container is created (bind mounts without create_host_path)"""
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """A command in a replica that serves, before a rollout changes anything (`x-quaylock.restore_point`).
+
+    It gets QUAYLOCK_STACK and QUAYLOCK_ROLLOUT in its environment and has to end with 0 within `timeout` seconds; what
+    it says last names what it made.
+    """
+
+    command: tuple[str, ...]
+    timeout: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +293,8 @@ class Stack:
     files: tuple[MountedFile, ...] = ()
     rendered: Json = field(default_factory=dict)
     """the Compose model as it lands in compose.yaml on the host: complete, without secrets"""
+    blue_green: bool = False
+    """nothing new takes traffic or names before all that is new has passed (`x-quaylock.strategy: blue-green`)"""
 
     def service(self, name: str) -> Service:
         return next(s for s in self.services if s.name == name)

@@ -107,7 +107,7 @@ class Node:
                 continue
             at = Finding(f"{self.path}.{key}" if self.path else str(key), "", "")
             if key == "x-quaylock":
-                problem, fix = "is read below a service only", "move it to services.<name>.x-quaylock"
+                problem, fix = "is read at the top and below a service", "move it to services.<name>.x-quaylock"
             elif reasons and key in reasons:
                 problem, fix = "is not supported", reasons[key]
             else:

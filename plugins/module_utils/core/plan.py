@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from . import reach
+from . import reach, restore_points
 from .gate import completed
 from .model import Finding, Image, Json, Observation, Observed, Order, Service, Stack
 
@@ -48,6 +48,8 @@ class Plan:
     """keys of networks to create"""
     volumes: tuple[str, ...] = ()
     """keys of volumes to create"""
+    points: tuple[tuple[str, str], ...] = ()
+    """(service, replica) where a restore point is taken before anything changes"""
 
     @property
     def work(self) -> tuple[Change, ...]:
@@ -87,10 +89,13 @@ def plan(stack: Stack, seen: Observation, images: Mapping[str, Image], ran: froz
         Change(name, Action.REMOVE, ("is not in the Compose file any more",), old=tuple(groups.get(name, ())))
         for name in sorted({*groups, *seen.routed} - wanted)
     )
+    all_changes = (*changes.values(), *orphans)
+    data_may_change = any(c.action not in (Action.KEEP, Action.SCALE, Action.ROUTE) for c in all_changes)
     return Plan(
-        changes=(*changes.values(), *orphans),
+        changes=all_changes,
         networks=tuple(n.key for n in stack.networks if not n.external and n.name not in seen.networks),
         volumes=tuple(v.key for v in stack.volumes if not v.external and v.name not in seen.volumes),
+        points=restore_points.places(stack.services, seen.replicas) if data_may_change else (),
     )
 
 

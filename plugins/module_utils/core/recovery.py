@@ -11,7 +11,7 @@ from . import converge
 from .commands import RemoveNetwork, RemoveVolume
 from .converge import goal_for
 from .model import Observation, Observed, Service, Stack
-from .rollout import Outcome, Phase, Rollout
+from .state import Outcome, Phase, Rollout
 from .track import set_aside
 
 

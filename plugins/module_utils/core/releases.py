@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .model import Finding, Invalid, Json, Stack
+from .model import Finding, Invalid, Json, Service, Stack
 
 KEEP = 5
 """releases of a stack that can be returned to, the serving one among them"""
@@ -41,6 +41,12 @@ class Release:
         return found
 
     @property
+    def points(self) -> Mapping[str, str]:
+        """service -> the restore point that was taken before this release changed anything"""
+        found: Mapping[str, str] = self.committed.get("points", {})
+        return found
+
+    @property
     def returned_to(self) -> str:
         return str(self.asked.get("release", ""))
 
@@ -59,6 +65,17 @@ def chosen(stack: str, wanted: str, releases: Sequence[Release]) -> Release:
             return release
     there = ", ".join(r.id for r in releases)
     raise Invalid((Finding("release", f"{stack} keeps no release {wanted!r}", f"there are, newest first: {there}"),))
+
+
+def by_rollback_config(stack: Stack) -> Stack:
+    """The stack of a release as a return to it is rolled out: by the rollback_config of its services."""
+    return replace(stack, services=tuple(s if s.one_shot else _back(s) for s in stack.services))
+
+
+def _back(service: Service) -> Service:
+    back = service.back
+    gate = replace(service.gate, hold=back.hold)
+    return replace(service, order=back.order or service.order, update=back.update, gate=gate)
 
 
 def tag_of(stack: str, image_id: str) -> str:

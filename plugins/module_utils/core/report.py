@@ -9,7 +9,7 @@ from typing import Any
 
 from .model import Finding, Json, Observation, Observed, Stack
 from .plan import Action, Change, Plan
-from .rollout import Failure, Outcome, Rollout
+from .state import Failure, Outcome, Rollout
 
 _SIGNS = {
     Action.KEEP: "=",
@@ -26,6 +26,7 @@ def plan_lines(stack: Stack, plan: Plan) -> list[str]:
     """One line per change: sign, service, what and why."""
     lines = [f"+ network {n.name}" for n in stack.networks if n.key in plan.networks]
     lines += [f"+ volume {v.name}" for v in stack.volumes if v.key in plan.volumes]
+    lines += [f"  restore point of {service} first, in {replica}" for service, replica in plan.points]
     return lines + [_change_line(stack, c) for c in plan.work]
 
 
@@ -103,6 +104,7 @@ def failure_text(rollout: Rollout, serving: str, again: str) -> str:
     lines += [f"  note    {note}" for note in rollout.notes]
     if any(s.one_shot for s in rollout.stack.services) and any(t.service.one_shot for t in rollout.tracks.values()):
         lines.append("  data    what one-shots (migrations) have changed was not reverted")
+    lines += [f"  data    restore point of {service} before it: {point}" for service, point in rollout.points.items()]
     lines.append(f"  now     {_indented(serving)}")
     lines.append(f"  next    {_indented(again)}")
     return "\n".join(lines)
@@ -186,6 +188,7 @@ def result(rollout: Rollout) -> dict[str, Any]:
         "plan": plan_lines(rollout.stack, rollout.plan),
         "images": {ref: {"id": i.id, "digest": i.digest} for ref, i in sorted(rollout.images.items())},
         "notes": list(rollout.notes),
+        "restore_points": dict(rollout.points),
         "failures": [
             {"service": f.service, "replica": f.replica, "reason": f.reason, "said": f.said, "logs": f.logs}
             for f in rollout.failures

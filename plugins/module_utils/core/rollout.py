@@ -2,17 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The rollout: `advance(state, event) -> (state, commands)`. Decides, and never acts: no engine, no clock, no thread.
 
-Phases: images are fetched, the host is observed, the plan is recorded; files, networks and volumes are made; the
-services roll in dependency order behind their gates; the commit is recorded; what is not wanted any more leaves. A
-failure before the commit, of whatever kind, converges back to the replicas that were there.
+Phases: images are fetched, the host is observed, the plan is recorded; restore points are taken; files, networks and
+volumes are made; the services roll in dependency order behind their gates; the commit is recorded; what is not wanted
+any more leaves. A failure before the commit, of whatever kind, converges back to the replicas that were there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from . import converge, graph
 from .batches import batches
@@ -40,107 +38,23 @@ from .commands import (
     Route,
     Start,
     Stop,
+    TakePoint,
     Withdraw,
     WriteFiles,
 )
-from .converge import Goals, sample_of
+from .converge import sample_of
 from .gate import Crowd, Watch, completed, finished, judge, next_look
 from .gates_of import QUICK
 from .goals import after_commit, before
-from .model import Condition, FailureAction, Finding, Image, Observation, Stack, Update
-from .plan import Action, Change, Plan, Ran, plan, problems
+from .model import Condition, FailureAction, Finding, Update
+from .plan import Action, plan, problems
+from .state import Failure, Outcome, Phase, Rollout, Step, issue, with_track
 from .track import Track, moved_on, wanted
 
-AT_ONCE = 1
-"""containers that start at once on a small host: more of them only slow each other down, the urgent ones included"""
 YIELD = 2
 """a start counts as so many replicas that are checked: while one is under way, checks make room"""
 ONE_SHOT_CADENCE = 0.1
 """seconds between two looks at whether a one-shot has ended"""
-
-
-class Phase(str, Enum):
-    FETCHING = "fetching images"
-    OBSERVING = "observing"
-    PREPARING = "preparing"
-    ROLLING = "rolling out"
-    TURNING = "turning back"
-    COMMITTING = "committing"
-    CONVERGING = "converging"
-    CLOSING = "closing"
-    DONE = "done"
-
-
-class Outcome(str, Enum):
-    """How a rollout ended. INCOMPLETE is finished by the next run.
-
-    DEPLOYED made a release, and so did PAUSED and PARTIAL: of the services that had passed by then (failure_action).
-    """
-
-    UNCHANGED = "unchanged"
-    DEPLOYED = "deployed"
-    ROLLED_BACK = "rolled back"
-    REFUSED = "refused"
-    RECOVERED = "recovered"
-    REMOVED = "removed"
-    INCOMPLETE = "incomplete"
-    PAUSED = "paused"
-    PARTIAL = "deployed in part"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a rollout failed, with the evidence."""
-
-    service: str
-    reason: str
-    replica: str = ""
-    said: str = ""
-    logs: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """The whole state. `previous` is the stack of the last release, which a rollback goes back to.
-
-    `at_once` bounds how many containers start at the same time.
-    """
-
-    id: str
-    stack: Stack
-    previous: Stack | None = None
-    previous_release: str = ""
-    ran: frozenset[Ran] = frozenset()
-    at_once: int = AT_ONCE
-    phase: Phase = Phase.FETCHING
-    now: float = 0.0
-    images: Mapping[str, Image] = field(default_factory=dict)
-    seen: Observation = field(default_factory=Observation)
-    plan: Plan = field(default_factory=Plan)
-    tracks: Mapping[str, Track] = field(default_factory=dict)
-    goals: Goals = field(default_factory=dict)
-    issued: frozenset[Command] = frozenset()
-    pending: frozenset[Command] = frozenset()
-    recorded: frozenset[str] = frozenset()
-    outcome: Outcome | None = None
-    findings: tuple[Finding, ...] = ()
-    failures: tuple[Failure, ...] = ()
-    paused: bool = False
-    """a service failed whose failure_action is pause: nothing new is begun"""
-    notes: tuple[str, ...] = ()
-    cleanup: tuple[Command, ...] = ()
-    """networks (and volumes) to remove once nothing uses them"""
-
-    @property
-    def committed(self) -> bool:
-        return "committed" in self.recorded
-
-    @property
-    def finished(self) -> bool:
-        return self.phase is Phase.DONE
-
-
-Step = tuple[Rollout, tuple[Command, ...]]
 
 
 def advance(rollout: Rollout, event: Event) -> Step:
@@ -160,19 +74,10 @@ def advance(rollout: Rollout, event: Event) -> Step:
         commands += more
 
 
-def _issue(rollout: Rollout, commands: tuple[Command, ...]) -> Step:
-    """Ask for each command once; looks are asked for by the looks before them."""
-    fresh = tuple(dict.fromkeys(c for c in commands if isinstance(c, Look) or c not in rollout.issued))
-    if not fresh:
-        return rollout, ()
-    lasting = frozenset(c for c in fresh if not isinstance(c, Look))
-    return replace(rollout, issued=rollout.issued | lasting, pending=rollout.pending | lasting), fresh
-
-
 def _begin(rollout: Rollout) -> Step:
     if rollout.phase is Phase.FETCHING:
         by_image = {s.image: s for s in reversed(rollout.stack.services)}
-        return _issue(rollout, tuple(Fetch(s.name) for s in by_image.values()))
+        return issue(rollout, tuple(Fetch(s.name) for s in by_image.values()))
     return rollout, ()
 
 
@@ -191,6 +96,8 @@ def _learn(rollout: Rollout, event: Done | Failed) -> Step:
         return _planned(replace(rollout, seen=event.value))
     if isinstance(command, Record):
         return replace(rollout, recorded=rollout.recorded | {command.kind}), ()
+    if isinstance(command, TakePoint):
+        return replace(rollout, points={**rollout.points, command.service: event.value}), ()
     if not isinstance(command, (Look, Create, Start, Stop, Rename, Route, Drain, Announce, Withdraw)):
         return rollout, ()
     track = rollout.tracks.get(command.service)
@@ -240,7 +147,24 @@ def _planned(rollout: Rollout) -> Step:
             update = service.update if service.routes or not routed else Update()
             made_in = batches(change, update, bool(service.container_name and change.old))
             tracks[change.service] = Track(change, service, gate, made_in, urgency[service.name], routed)
-    return _issue(replace(rollout, tracks=tracks, phase=Phase.PREPARING), (Record("planned"),))
+    found = _not_side_by_side(tracks.values()) if rollout.stack.blue_green else ()
+    if found:
+        return replace(rollout, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=rollout.findings + found), ()
+    return issue(replace(rollout, tracks=tracks, phase=Phase.PREPARING), (Record("planned"),))
+
+
+def _not_side_by_side(tracks: Iterable[Track]) -> tuple[Finding, ...]:
+    """Blue-green keeps all that serves until the switch: what has to stop before its successor starts forbids it."""
+    return tuple(
+        Finding(
+            f"services.{t.service.name}",
+            f"is replaced stop-first{f' because {t.service.bound}' if t.service.bound else ''}, and"
+            " x-quaylock.strategy: blue-green keeps all that serves until the new stack has passed",
+            "deploy this change with strategy: rolling, or drop what binds the service",
+        )
+        for t in tracks
+        if t.stops_first and not t.service.one_shot and any(o.running for o in t.change.old)
+    )
 
 
 def _looked(rollout: Rollout, track: Track, command: Look, event: Done | Failed) -> Step:
@@ -307,21 +231,18 @@ def _failed(rollout: Rollout, failure: Failure, explain: tuple[Command, ...] = (
     if track.tolerates(failure.replica):
         share = track.service.update.max_failure_ratio
         note = f"{failure.service}: {failure.replica} {failure.reason}; max_failure_ratio {share:g} goes on without it"
-        rollout = _with(rollout, replace(track, lost=track.lost | {failure.replica}))
+        rollout = with_track(rollout, replace(track, lost=track.lost | {failure.replica}))
         return replace(rollout, notes=(*rollout.notes, note)), ()
     action = track.service.update.failure_action
     if action is FailureAction.ROLLBACK:
         return _undo(rollout, failure, explain)
-    rollout = _with(rollout, replace(track, behind=True))
+    rollout = with_track(rollout, replace(track, behind=True))
     paused = rollout.paused or action is FailureAction.PAUSE
-    return _issue(replace(rollout, failures=(*rollout.failures, failure), paused=paused), explain)
-
-
-def _with(rollout: Rollout, track: Track) -> Rollout:
-    return replace(rollout, tracks={**rollout.tracks, track.service.name: track})
+    return issue(replace(rollout, failures=(*rollout.failures, failure), paused=paused), explain)
 
 
 _WORDS: Mapping[type, str] = {
+    TakePoint: "its restore point could not be taken, so nothing was changed",
     Create: "its container could not be created",
     Start: "its container could not be started",
     Announce: "its service's names could not be given to it",
@@ -339,19 +260,25 @@ def _drive(rollout: Rollout) -> Step:
     if rollout.phase is Phase.FETCHING and not rollout.pending:
         if rollout.findings:
             return replace(rollout, phase=Phase.DONE, outcome=Outcome.REFUSED), ()
-        return _issue(replace(rollout, phase=Phase.OBSERVING), (Observe(),))
+        return issue(replace(rollout, phase=Phase.OBSERVING), (Observe(),))
     if rollout.phase is Phase.PREPARING and not rollout.pending:
+        rollout, points = issue(rollout, tuple(TakePoint(service, name) for service, name in rollout.plan.points))
+        if points:
+            return rollout, points
         ensure: tuple[Command, ...] = (
             WriteFiles(),
             *(EnsureNetwork(k) for k in rollout.plan.networks),
             *(EnsureVolume(k) for k in rollout.plan.volumes),
         )
-        rollout, commands = _issue(rollout, ensure)
+        rollout, commands = issue(rollout, ensure)
         return (rollout, commands) if commands else _drive(replace(rollout, phase=Phase.ROLLING))
     if rollout.phase is Phase.ROLLING:
-        rollout = replace(rollout, tracks={n: moved_on(t, rollout.now) for n, t in rollout.tracks.items()})
-        possible = [c for t in rollout.tracks.values() for c in _next(rollout, t)]
-        rollout, commands = _issue(rollout, _paced(rollout, possible))
+        moved = {n: way for n, t in rollout.tracks.items() if (way := moved_on(t, rollout.now)) is not t}
+        if moved:
+            rollout = replace(rollout, tracks={**rollout.tracks, **moved})
+        may_switch = not rollout.stack.blue_green or all(t.fit for t in rollout.tracks.values())
+        possible = [c for t in rollout.tracks.values() for c in _next(rollout, t, may_switch)]
+        rollout, commands = issue(rollout, _paced(rollout, possible))
         if commands or not all(t.settled or t.behind for t in rollout.tracks.values()):
             return (rollout, commands) if commands else _stand_still(rollout)
         return _commit(rollout)
@@ -370,8 +297,10 @@ def _drive(rollout: Rollout) -> Step:
 
 def _stand_still(rollout: Rollout) -> Step:
     """Nothing can be begun: where something stayed behind, what waits for it (or for a pause to end) does so too."""
+    if rollout.pending or not any(t.behind for t in rollout.tracks.values()):
+        return rollout, ()
     waits = [t for t in rollout.tracks.values() if not t.settled and not t.behind]
-    if rollout.pending or any(t.gating for t in waits) or not any(t.behind for t in rollout.tracks.values()):
+    if any(t.gating for t in waits):
         return rollout, ()
     why = "was not begun, because the rollout is paused" if rollout.paused else "was not begun: what it needs failed"
     failures = tuple(Failure(t.service.name, why) for t in waits)
@@ -393,7 +322,7 @@ def _commit(rollout: Rollout) -> Step:
             plan=plan_of(rollout.plan, behind),
             outcome=Outcome.PAUSED if rollout.paused else Outcome.PARTIAL,
         )
-    return _issue(replace(rollout, phase=Phase.COMMITTING), (Record("committed"),))
+    return issue(replace(rollout, phase=Phase.COMMITTING), (Record("committed"),))
 
 
 def _paced(rollout: Rollout, commands: list[Command]) -> tuple[Command, ...]:
@@ -403,14 +332,18 @@ def _paced(rollout: Rollout, commands: list[Command]) -> tuple[Command, ...]:
     return (*starts[: max(0, free)], *(c for c in commands if not isinstance(c, Start)))
 
 
-def _next(rollout: Rollout, track: Track) -> tuple[Command, ...]:
+def _next(rollout: Rollout, track: Track, may_switch: bool) -> tuple[Command, ...]:
     """What one service can do now, as far as its dependencies go."""
-    if track.behind or (rollout.paused and not track.gating):
+    if track.behind or track.turn == len(track.batches):
+        return ()
+    if track.gating:
+        return wanted(track, rollout.id, True, True, may_switch)
+    if rollout.paused:
         return ()
     depends = track.service.depends_on
     may_create = all(_satisfied(rollout, d.service, Condition.STARTED) for d in depends)
     may_start = all(_satisfied(rollout, d.service, d.condition) for d in depends)
-    return wanted(track, rollout.id, may_create, may_start)
+    return wanted(track, rollout.id, may_create, may_start, may_switch)
 
 
 def _satisfied(rollout: Rollout, name: str, condition: Condition) -> bool:
@@ -427,7 +360,7 @@ def _satisfied(rollout: Rollout, name: str, condition: Condition) -> bool:
 
 def _undo(rollout: Rollout, failure: Failure, explain: tuple[Command, ...] = ()) -> Step:
     """Turn round: what was asked for already ends first, then everything goes back to the replicas that were there."""
-    return _issue(replace(rollout, phase=Phase.TURNING, failures=(*rollout.failures, failure)), explain)
+    return issue(replace(rollout, phase=Phase.TURNING, failures=(*rollout.failures, failure)), explain)
 
 
 def _explained(rollout: Rollout, command: Explain, event: Done | Failed) -> Rollout:
@@ -455,7 +388,7 @@ def _what(command: Command) -> str:
 
 
 def _drive_converging(rollout: Rollout) -> Step:
-    rollout, commands = _issue(rollout, converge.step(rollout.goals, rollout.pending))
+    rollout, commands = issue(rollout, converge.step(rollout.goals, rollout.pending))
     if commands or rollout.pending or not all(g.complete for g in rollout.goals.values()):
         return rollout, commands
     closing = rollout.cleanup
@@ -465,7 +398,7 @@ def _drive_converging(rollout: Rollout) -> Step:
         closing = ()
     elif outcome is None:
         outcome = Outcome.DEPLOYED if rollout.committed else Outcome.ROLLED_BACK
-    rollout, tidy = _issue(replace(rollout, cleanup=()), closing)
+    rollout, tidy = issue(replace(rollout, cleanup=()), closing)
     if tidy:
         return rollout, tidy
     last: tuple[Command, ...] = ()
@@ -473,33 +406,5 @@ def _drive_converging(rollout: Rollout) -> Step:
         last = (Publish(),)
     if outcome is not Outcome.INCOMPLETE:
         last = (*last, Record("finished"))
-    rollout, commands = _issue(replace(rollout, outcome=outcome, phase=Phase.CLOSING), last)
+    rollout, commands = issue(replace(rollout, outcome=outcome, phase=Phase.CLOSING), last)
     return (rollout, commands) if commands else (replace(rollout, phase=Phase.DONE), ())
-
-
-def _members(rollout: Rollout, change: Change) -> tuple[str, ...]:
-    track = rollout.tracks.get(change.service)
-    return change.members if track is None or track.behind else track.members
-
-
-def milestone(rollout: Rollout, kind: str) -> Mapping[str, Any]:
-    """What the journal keeps of a milestone: enough to finish or undo the rollout without this state."""
-    if kind == "planned":
-        planned = rollout.plan.changes
-        return {
-            "members": {c.service: list(c.members) for c in planned if c.action is not Action.REMOVE},
-            "incumbents": {c.service: [o.name for o in (*c.keep, *c.old)] for c in planned},
-            "running": [o.name for o in rollout.seen.replicas if o.running],
-        }
-    if kind == "committed":
-        changes = [c for c in rollout.plan.changes if c.action is not Action.REMOVE]
-        behind = sorted(name for name, track in rollout.tracks.items() if track.behind)
-        shots = [s for s in rollout.stack.services if s.one_shot and s.name not in behind]
-        ran = {(s.name, s.spec, rollout.images[s.image].id) for s in shots}
-        return {
-            "behind": behind,
-            "members": {c.service: list(_members(rollout, c)) for c in changes},
-            "images": {ref: {"id": i.id, "digest": i.digest} for ref, i in sorted(rollout.images.items())},
-            "ran": sorted(ran),
-        }
-    return {"outcome": rollout.outcome.value if rollout.outcome else "", "notes": list(rollout.notes)}

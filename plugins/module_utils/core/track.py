@@ -96,6 +96,14 @@ class Track:
         return self.are_ready(self.names)
 
     @property
+    def fit(self) -> bool:
+        """Its batch may take over: held where something else serves meanwhile, ready where nothing does."""
+        if self.service.one_shot or self.turn == len(self.batches):
+            return self.settled
+        new = self.new(self.turn)
+        return self.are_held(new) if self.beside else self.are_ready(new)
+
+    @property
     def settled(self) -> bool:
         """Nothing more is asked of it before the commit."""
         return self.ready if self.service.one_shot else self.turn == len(self.batches)
@@ -181,19 +189,22 @@ def _over(track: Track, now: float) -> bool:
     return now - track.switched_at >= watched
 
 
-def wanted(track: Track, rollout: str, may_create: bool, may_start: bool) -> tuple[Command, ...]:
+def wanted(
+    track: Track, rollout: str, may_create: bool, may_start: bool, may_switch: bool = True
+) -> tuple[Command, ...]:
     """What can be done now for this service; the caller leaves out what it has asked for already.
 
-    `may_create` and `may_start`: what it depends on is there, as far as that goes.
+    `may_create` and `may_start`: what it depends on is there, as far as that goes. `may_switch`: nothing holds back
+    its traffic and its names.
     """
     if track.turn == len(track.batches):
         return ()
-    service, batch, numbers = track.service, track.batches[track.turn], dict(track.change.new)
-    new = track.new(track.turn)
-    create: list[Command] = [Create(service.name, n, numbers[n], track.quiet) for n in new]
-    # made while what it waits for gets ready: not all at once, which would slow down those that start now
-    early = create if may_create and not track.fixed else []
+    service, batch, new = track.service, track.batches[track.turn], track.new(track.turn)
     if not track.are_started(new):
+        numbers = dict(track.change.new)
+        create: list[Command] = [Create(service.name, n, numbers[n], track.quiet) for n in new]
+        # made while what it waits for gets ready: not all at once, which would slow down those that start now
+        early = create if may_create and not track.fixed else []
         if not may_start:
             return tuple(early)
         room = _make_room(track, batch, rollout)
@@ -201,8 +212,7 @@ def wanted(track: Track, rollout: str, may_create: bool, may_start: bool) -> tup
             return (*early, *room)
         start = [Start(service.name, n) for n in new if n in track.made]
         return (*early, *(create if track.fixed else ()), *start)
-    fit = track.are_held(new) if track.beside else track.are_ready(new)
-    if not fit:
+    if not track.fit or not may_switch:
         return ()
     if track.unnamed():
         return tuple(Announce(service.name, n) for n in track.unnamed())

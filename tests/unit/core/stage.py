@@ -38,7 +38,8 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     TcpProbe,
     Volume,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Rollout, advance
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import advance
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Rollout
 
 STACK = "shop"
 GATE = Gate(probes=(TcpProbe(80),), passes=2, cadence=0.5, hold=5, deadline=30, progress=30, retries=2)

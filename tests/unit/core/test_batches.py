@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.batches import batches
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Order, Update
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Action, Change
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.track import Track
 
 from .stage import Stage, observed, played, seen, service, stack

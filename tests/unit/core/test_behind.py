@@ -17,7 +17,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Update,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished, recovery
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome, milestone
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, milestone
 
 from .stage import Stage, observed, played, seen, service, stack
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import report
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Observation, Order, Service
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Failure, Outcome
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Failure, Outcome
 
 from .stage import NETWORK, VOLUME, observed, played, rollout, seen, service
 
@@ -119,6 +119,7 @@ def test_the_answer_is_json() -> None:
         "plan": ["+ web: create, 1 new (does not exist yet)"],
         "images": {"web:1": {"id": "sha256:web:1", "digest": ""}},
         "notes": [],
+        "restore_points": {},
         "failures": [],
         "findings": [],
     }

@@ -19,7 +19,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Action, plan
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished, recovery
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import Outcome
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome
 
 from .stage import Stage, observed, played, rollout, seen, service, stack
 
