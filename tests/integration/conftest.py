@@ -53,7 +53,9 @@ class Harbour:
     about: dict[str, Any] = field(default_factory=dict)
 
     def request(self, services: Mapping[str, Any], **about: Any) -> deploy.Request:
-        top = {key: about.pop(key) for key in ("networks", "volumes", "secrets", "configs") if key in about}
+        top = {
+            key: about.pop(key) for key in ("networks", "volumes", "secrets", "configs", "x-quaylock") if key in about
+        }
         contents = {key.removesuffix("_content"): about.pop(key) for key in list(about) if key.endswith("_content")}
         return deploy.Request(
             name=self.name,

@@ -57,11 +57,13 @@ def python(*words: str) -> subprocess.Popen[bytes]:
 
 
 def killed_at(
-    harbour: Harbour, services: Mapping[str, Any], what: str, do: str, nth: int = 1, later: float = 0.0
+    harbour: Harbour, services: Mapping[str, Any], what: str, do: str, nth: int = 1, later: float = 0.0, **about: Any
 ) -> None:
     """Deploy in a process that gets SIGKILL when (or so long after) the journal is told of the nth such moment."""
     process = python("-c", KILLED)
-    _answer, said = process.communicate(pickle.dumps((harbour.request(services), what, do, nth, later)), timeout=60)
+    _answer, said = process.communicate(
+        pickle.dumps((harbour.request(services, **about), what, do, nth, later)), timeout=60
+    )
     assert process.returncode == -signal.SIGKILL, f"the rollout never came to {what} {do} {nth}: {said.decode()}"
 
 

@@ -92,7 +92,7 @@ def steps(rollout: Rollout, service: str) -> int:
 
 
 def before(world: World, rollout: Rollout, command: Command, hurt: Hurt, drains_fail: bool) -> None:
-    """What must hold when a command is given. `drains_fail`: the proxy may have refused to let go of a replica."""
+    """What must hold when a command is given. `drains_fail`: proxy or engine may refuse to let go of one."""
     service = getattr(command, "service", "")
     if rollout.phase in FORWARD:
         if isinstance(command, (WriteFiles, Create, Start, Stop)):
@@ -109,7 +109,7 @@ def before(world: World, rollout: Rollout, command: Command, hurt: Hurt, drains_
         if container is not None and service not in hurt:
             _what_serves_stays(world, rollout, command, container)
             _nobody_is_cut_off(world, rollout, command, drains_fail)
-            _nobody_is_asked_while_it_stops(world, rollout, command, container)
+            _nobody_is_asked_while_it_stops(world, rollout, command, container, names_stay=drains_fail)
     elif isinstance(command, Record) and command.kind == "committed":
         _a_release_is_whole(world, rollout, hurt)
 
@@ -218,9 +218,14 @@ def _what_serves_stays(world: World, rollout: Rollout, command: Command, contain
         raise Broken(f"{name} of the release that serves was to be stopped on the way back")
 
 
-def _nobody_is_asked_while_it_stops(world: World, rollout: Rollout, command: Command, container: Container) -> None:
-    """What others can do is taken out of the service's DNS names before it is stopped."""
-    if not isinstance(command, Stop) or rollout.outcome is Outcome.REMOVED or not world.runs(container):
+def _nobody_is_asked_while_it_stops(
+    world: World, rollout: Rollout, command: Command, container: Container, names_stay: bool
+) -> None:
+    """What others can do is taken out of the service's DNS names before it is stopped.
+
+    `names_stay`: the engine may have refused that, which is noted and keeps nothing up.
+    """
+    if names_stay or not isinstance(command, Stop) or rollout.outcome is Outcome.REMOVED or not world.runs(container):
         return
     others = [c for c in world.serving if c.service == command.service and c is not container]
     able = [c for c in others if c.named and world.runs(c)]

@@ -69,9 +69,10 @@ def _recovered(
     routed = serving if service is not None and service.routes else frozenset()
     # the new one bore the name that the proxy knows: taking it from there takes the old one's route too
     stale = goal.service in seen.stale_routes or bool(aside)
-    moves = seen.routed.get(goal.service, frozenset()) != routed or bool(routed and stale)
+    # what the proxy knows without a server is a route too: it answers whoever asks that nobody is there
+    moves = stale or seen.routed.get(goal.service) != routed if routed else goal.service in seen.routed
     # running is not passing: whoever was killed may just have started it, so it is gated before traffic goes to it
-    start = [n for n in stays if n in revived or (moves and not one_shot and n not in down)]
+    start = [n for n in stays if n in revived or (routed and moves and not one_shot and n not in down)]
     return replace(
         goal,
         target=tuple(sorted(routed)),

@@ -173,3 +173,34 @@ def test_a_process_that_is_not_surely_that_one_is_left_alone(
     (tmp_path / str(process.pid) / "cgroup").write_text("0::/system.slice/docker-abc123.scope\n")
     assert processes.end(HERE, body, str(tmp_path)) is True
     assert process.wait(5) == -9
+
+
+def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
+    """By the kernel's own table, in which only the container's name is put in place."""
+    shell = subprocess.Popen(["sh", "-c", "sleep 61 & sleep 61; sleep 61; true"], stdin=subprocess.DEVNULL)
+    table = Mixed(tmp_path, shell.pid)
+    until = time.monotonic() + 5
+    while len(children := [c for g in processes.descendants(shell.pid, processes.parents("/proc")) for c in g]) < 2:
+        assert time.monotonic() < until, children
+    assert processes.end(HERE, {"Running": True, "Pid": shell.pid, "ContainerID": "abc123"}, str(table.path)) is True
+    assert shell.wait(5) in (-9, 0), "killed, or at its end because its commands were"
+    assert not processes.descendants(shell.pid, processes.parents("/proc"))
+    for pid in children:
+        while (Path("/proc") / str(pid)).exists():
+            assert time.monotonic() < until, "a child goes on"
+
+
+class Mixed:
+    """/proc as it is, except for the control group of one process."""
+
+    def __init__(self, path: Path, pid: int) -> None:
+        self.path = path
+        (path / str(pid)).mkdir()
+        (path / str(pid) / "cgroup").write_text("0::/docker/abc123\n")
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and entry.name != str(pid):
+                (path / entry.name).symlink_to(entry)
+
+
+def test_descendants_are_found_over_generations() -> None:
+    assert processes.descendants(5, {5: 1, 6: 5, 7: 6, 8: 6, 9: 2}) == [{6}, {7, 8}]

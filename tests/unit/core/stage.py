@@ -163,6 +163,8 @@ class Stage:
             value = self.seen
         elif isinstance(command, c.Explain):
             value = f"last words of {short(command.name)}"
+        elif isinstance(command, c.TakePoint):
+            value = f"dump of {short(command.name)}"
         elif isinstance(command, c.Start):
             born[command.name] = self.now
         elif isinstance(command, c.Rename):
@@ -182,7 +184,7 @@ class Stage:
 
 
 def rollout(*services: Service, previous: Stack | None = None, **about: Any) -> Rollout:
-    top = {k: about.pop(k) for k in ("networks", "volumes", "files") if k in about}
+    top = {k: about.pop(k) for k in ("networks", "volumes", "files", "blue_green") if k in about}
     return Rollout("r1", stack(*services, **top), previous, **about)
 
 

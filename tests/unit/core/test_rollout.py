@@ -521,6 +521,14 @@ def test_a_first_deploy_that_was_killed_leaves_nothing() -> None:
     assert stage.line == ["unroute web", "stop web-1", "remove web-1", *END]
 
 
+@pytest.mark.parametrize("known", [stack(WEB1), stack()], ids=["it has no route", "it is not in the release"])
+def test_a_backend_without_servers_goes_too(known: Stack) -> None:
+    """The killed run gave the service a route, and its way back had removed the replica that the proxy knew."""
+    there = seen(*([observed("web-1")] if known.services else []), routed={"web": frozenset()})
+    stage = recovered(there, False, known, members=M2, incumbents=M1, running=frozenset({"shop-web-1"}))
+    assert stage.line == ["unroute web", *END]
+
+
 def test_one_shots_of_a_finished_release_are_not_started_again() -> None:
     there = seen(observed("job-1", rollout="r1", running=False), observed("web-1", rollout="r1"))
     members = {"job": ["shop-job-1"], "web": ["shop-web-1"]}
