@@ -66,13 +66,14 @@ RETURN = r"""
 releases:
   description:
     - The kept releases, the serving one first, each with C(id), C(serving), C(at), C(who), C(commit), C(returned_to),
-      C(images), C(can_be_returned_to) and C(missing).
+      C(restore_points), C(images), C(can_be_returned_to) and C(missing).
   returned: always
   type: list
   elements: dict
 release:
   description:
-    - The one that was asked for, with C(id), C(at), C(who), C(asked), C(services), C(files) and C(members).
+    - The one that was asked for, with C(id), C(at), C(who), C(asked), C(restore_points), C(services), C(files) and
+      C(members).
   returned: when a release was given
   type: dict
 differences:

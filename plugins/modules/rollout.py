@@ -252,6 +252,10 @@ notes:
   returned: always
   type: list
   elements: str
+restore_points:
+  description: The restore points that were taken before anything changed, by service, as their commands name them.
+  returned: when state is present
+  type: dict
 failures:
   description: Why the rollout failed, with the failed probe's output and the last log lines.
   returned: when state is present

@@ -46,6 +46,7 @@ def definition(stack: str, version: int, bad: str = "") -> dict[str, Any]:
     web["x-quaylock"]["ingress"] = [{**route, "host": HOST}]
     fixed = _service(version, "4s" if bad == "late" else "0.3s", **({"CRASH_AFTER": "2.2"} if bad == "late" else {}))
     fixed |= {"container_name": f"{stack}-the-fixed", "depends_on": {"web": {"condition": "service_healthy"}}}
+    fixed["x-quaylock"]["restore_point"] = ["/web", "check"]
     side = _service(version)
     if version % 2:
         side["x-quaylock"]["ingress"] = [{**route, "host": f"side.{HOST}"}]

@@ -358,3 +358,16 @@ def test_a_host_that_is_as_wanted_is_only_looked_at() -> None:
     assert again.outcome is Outcome.UNCHANGED
     assert asked == ["Fetch", "Observe"]
     assert isinstance(again.seen, Observation)
+
+
+def test_a_restore_point_gets_its_rollout_and_says_why_it_failed() -> None:
+    world = World()
+    host, state = made(world)
+    state = replace(state, images={WEB.image: Image(WEB.image, f"sha256:{WEB.image}")})
+    for command in (c.Create("web", "shop-web-1", 1), c.Start("web", "shop-web-1")):
+        perform.perform(host, state, command)
+    assert perform.perform(host, state, c.TakePoint("web", "shop-web-1")) == "dump of shop-web-1"
+    assert world.points == {(state.id, "web")}
+    world.disk_full = True
+    with pytest.raises(PortError, match="^dump in shop-web-1 ended with exit code 1: no space left on device$"):
+        perform.perform(host, state, c.TakePoint("web", "shop-web-1"))

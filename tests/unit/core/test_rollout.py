@@ -17,7 +17,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
     Start,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.gates_of import QUICK
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Image, Observation, Order, Sample
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Image, Observation, Order, Sample, Stack
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished, recovery, teardown
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import advance
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Phase, milestone
