@@ -369,5 +369,5 @@ def test_a_restore_point_gets_its_rollout_and_says_why_it_failed() -> None:
     assert perform.perform(host, state, c.TakePoint("web", "shop-web-1")) == "dump of shop-web-1"
     assert world.points == {(state.id, "web")}
     world.disk_full = True
-    with pytest.raises(PortError, match="^dump in shop-web-1 ended with exit code 1: no space left on device$"):
+    with pytest.raises(PortError, match=r"^dump in shop-web-1 ended with exit code 1: no space left on device$"):
         perform.perform(host, state, c.TakePoint("web", "shop-web-1"))
