@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .core.model import Service, Stack
-from .deploy import Request, open_for, wanted_of
+from .host import open_for
 from .ports import Engine
+from .request import Request, wanted_of
 
 
 def lacking(engine: Engine, stack: Stack) -> Sequence[Service]:

@@ -14,10 +14,11 @@ from typing import Any
 from .adapters.local import HostFiles
 from .core import page as core
 from .core import timeline
-from .deploy import Request, open_host
+from .host import open_host
 from .journal import SqliteJournal, Summary
 from .ports import PortError
 from .releases import listing, stamp
+from .request import Request
 from .status import status
 
 ROLLOUTS = 5

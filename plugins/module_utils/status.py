@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .core.model import Observed, Route, Service, Stack
-from .deploy import Request, in_progress, open_host, serving_stack
+from .deploy import in_progress
+from .host import open_host, serving_stack
 from .journal import SqliteJournal, Summary
+from .request import Request
 
 
 def status(request: Request, doors: Mapping[str, Mapping[str, Any]], host_name: str) -> dict[str, Any]:

@@ -82,9 +82,10 @@ path:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, page
+from ansible_collections.quaylock.stacks.plugins.module_utils import page
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request, limits
 
 SPEC: dict[str, Any] = {
     "path": {"type": "str", "default": "/var/lib/quaylock/page/index.html"},
@@ -105,13 +106,13 @@ def main() -> None:
     require_sdk(module)
     params = module.params
     doors = params["entrypoints"]
-    ingress = deploy.IngressSettings(
+    ingress = IngressSettings(
         params["ingress_folder"],
         params["ingress_container"],
         params["ingress_network"],
         {name: int(door.get("port", 0)) for name, door in doors.items()},
     )
-    request = deploy.Request(
+    request = Request(
         name="",
         ingress=ingress if doors else None,
         releases_kept=params["releases_kept"],
@@ -121,7 +122,7 @@ def main() -> None:
     )
     path = params["path"]
     with answering(module):
-        found = list(deploy.limits(request))
+        found = list(limits(request))
         if not path.startswith("/"):
             found.append(Finding("path", f"{path!r} is not an absolute path", "name the file on the host"))
         if found:

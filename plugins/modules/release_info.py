@@ -86,10 +86,12 @@ differences:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, releases
+from ansible_collections.quaylock.stacks.plugins.module_utils import releases
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.releases import chosen, compare
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.host import open_host
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request, limits
 
 SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -104,14 +106,12 @@ SPEC: dict[str, Any] = {
 def info(params: dict[str, Any]) -> dict[str, Any]:
     """The answer. Raises Invalid for a release that is not kept."""
     name, keep = params["name"], params["releases_kept"]
-    request = deploy.Request(
-        name=name, releases_kept=keep, state_dir=params["state_dir"], docker_host=params["docker_host"]
-    )
-    if found := deploy.limits(request):
+    request = Request(name=name, releases_kept=keep, state_dir=params["state_dir"], docker_host=params["docker_host"])
+    if found := limits(request):
         raise Invalid(found)
     if params["against"] and not params["release"]:
         raise Invalid((Finding("against", "there is nothing to compare with it", "name a release as well"),))
-    host, journal = deploy.open_host(request)
+    host, journal = open_host(request)
     answer: dict[str, Any] = {"changed": False}
     answer["releases"] = releases.listing(journal, name, keep, host.engine, host.files)
     if params["release"]:

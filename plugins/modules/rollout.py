@@ -300,6 +300,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import audit, depl
 from ansible_collections.quaylock.stacks.plugins.module_utils.detached import in_background
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request
 
 SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -349,17 +350,17 @@ SPEC: dict[str, Any] = {
 }
 
 
-def request_of(params: dict[str, Any]) -> deploy.Request:
+def request_of(params: dict[str, Any]) -> Request:
     """The module's arguments as the engine takes them."""
     ingress = params["ingress"]
-    return deploy.Request(
+    return Request(
         name=params["name"],
         definition=params["definition"] or {},
         secrets={key: base64.b64decode(value) for key, value in params["secrets"].items()},
         configs={key: base64.b64decode(value) for key, value in params["configs"].items()},
         profiles=tuple(params["profiles"]),
         project_directory=params["project_directory"],
-        ingress=deploy.IngressSettings(**ingress) if ingress and ingress["entrypoints"] else None,
+        ingress=IngressSettings(**ingress) if ingress and ingress["entrypoints"] else None,
         who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
         asked=audit.asked(params["deployer"] or {}, os.environ),
         release=params["release"],
@@ -375,7 +376,7 @@ def request_of(params: dict[str, Any]) -> deploy.Request:
     )
 
 
-def news(request: deploy.Request, rollout: str, since: int, timeout: float) -> dict[str, Any]:
+def news(request: Request, rollout: str, since: int, timeout: float) -> dict[str, Any]:
     """New entries of a rollout's log, as soon as there are any; `answer` once it has ended."""
     journal = SqliteJournal(request.journal_path)
     until = time.monotonic() + timeout

@@ -109,9 +109,10 @@ stack:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, page, status
+from ansible_collections.quaylock.stacks.plugins.module_utils import page, status
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request, limits
 
 MIN_INTERVAL = 0.5
 
@@ -138,15 +139,15 @@ def main() -> None:
     require_sdk(module)
     params = module.params
     doors = params["entrypoints"]
-    ingress = deploy.IngressSettings(
+    ingress = IngressSettings(
         params["ingress_folder"],
         params["ingress_container"],
         params["ingress_network"],
         {name: int(door.get("port", 0)) for name, door in doors.items()},
     )
 
-    def request(name: str) -> deploy.Request:
-        return deploy.Request(
+    def request(name: str) -> Request:
+        return Request(
             name=name,
             definition={},
             ingress=ingress if doors else None,
@@ -162,7 +163,7 @@ def main() -> None:
             raise Invalid(
                 (Finding("interval, watch_for", "they are seconds", f"interval {least}, watch_for 0 or more"),)
             )
-        if refused := deploy.limits(request("")):
+        if refused := limits(request("")):
             raise Invalid(refused)
         names = [params["name"]] if params["name"] else status.stacks(request(""))
         look = page.detailed if params["detailed"] or params["watch"] else status.status

@@ -14,6 +14,7 @@ from typing import Any
 import docker
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 from tests.bench.figures import Figure
@@ -40,9 +41,9 @@ def verdict(only: str = "") -> list[Figure]:
     client = docker.from_env()
     with tempfile.TemporaryDirectory() as folder:
 
-        def request(**service: Any) -> deploy.Request:
+        def request(**service: Any) -> Request:
             places = {"state_dir": f"{folder}/state", "config_dir": f"{folder}/etc"}
-            return deploy.Request(name=name, definition={"services": {"web": service}}, who="bench", **places)
+            return Request(name=name, definition={"services": {"web": service}}, who="bench", **places)
 
         deploy.deploy(request(**_service("v1")))
         try:

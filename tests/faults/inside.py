@@ -26,8 +26,10 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, pro
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Command, as_json
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.detached import in_background
+from ansible_collections.quaylock.stacks.plugins.module_utils.host import open_host
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.perform import perform
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request
 from ansible_collections.quaylock.stacks.tests.faults import releases
 
 DOOR = 18080
@@ -46,14 +48,14 @@ def say(**about: Any) -> None:
     sys.stdout.flush()
 
 
-def request(order: dict[str, Any], version: int, bad: str = "") -> deploy.Request:
+def request(order: dict[str, Any], version: int, bad: str = "") -> Request:
     stack = order["stack"]
     base = SMALL if order.get("small") else "/var/lib/quaylock"
-    return deploy.Request(
+    return Request(
         name=stack,
         definition=releases.definition(stack, version, bad),
         secrets=releases.secrets(version),
-        ingress=deploy.IngressSettings(FOLDER, PROXY, NETWORK, {"http": DOOR}),
+        ingress=IngressSettings(FOLDER, PROXY, NETWORK, {"http": DOOR}),
         who="faults",
         state_dir=f"{base}/{stack}/state",
         config_dir=f"{base}/{stack}/etc",
@@ -209,9 +211,9 @@ def releases_version(model: Any) -> int:
     return int(model["definition"]["services"]["web"]["environment"]["VERSION"].removeprefix("v"))
 
 
-def look(asked: deploy.Request) -> dict[str, Any]:
+def look(asked: Request) -> dict[str, Any]:
     """Containers, what the proxy sends traffic to, and what else there is of the stack."""
-    host, _journal = deploy.open_host(asked)
+    host, _journal = open_host(asked)
     seen = {}
     listed = subprocess.run(
         ["docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={asked.name}"],

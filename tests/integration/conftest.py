@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import Entry, SqliteJournal
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
@@ -52,12 +53,12 @@ class Harbour:
     client: Any
     about: dict[str, Any] = field(default_factory=dict)
 
-    def request(self, services: Mapping[str, Any], **about: Any) -> deploy.Request:
+    def request(self, services: Mapping[str, Any], **about: Any) -> Request:
         top = {
             key: about.pop(key) for key in ("networks", "volumes", "secrets", "configs", "x-quaylock") if key in about
         }
         contents = {key.removesuffix("_content"): about.pop(key) for key in list(about) if key.endswith("_content")}
-        return deploy.Request(
+        return Request(
             name=self.name,
             definition={"services": dict(services), **top},
             state_dir=str(self.folder / "state"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 from ansible_collections.quaylock.stacks.tests.load import under
 
@@ -35,7 +35,7 @@ MIX = {"keepalive": 4, "fresh": 2, "post": 2, "ws": 2}
 @pytest.fixture
 def behind(harbours: Callable[..., Harbour], proxy: real.Contained) -> Harbour:
     entrypoints = {"http": real.HTTP, "db": real.TCP}
-    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints, proxy.driver)
+    settings = IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints, proxy.driver)
     return harbours(ingress=settings)
 
 

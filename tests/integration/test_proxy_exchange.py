@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, proxy
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy_settings import Wanted
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.integration import proxies
 from ansible_collections.quaylock.stacks.tests.integration.proxies import PREFIX, SUBNET, WEB, Replicas
@@ -67,10 +68,8 @@ class Host:
         )
         return deploy.deploy(self.request(self.place.name, yaml.safe_load(text)))
 
-    def request(self, name: str, definition: dict[str, Any]) -> deploy.Request:
-        return deploy.Request(
-            name, definition, state_dir=str(self.place / "state"), config_dir=str(self.place / "config")
-        )
+    def request(self, name: str, definition: dict[str, Any]) -> Request:
+        return Request(name, definition, state_dir=str(self.place / "state"), config_dir=str(self.place / "config"))
 
     def container(self, driver: str) -> str:
         return f"{self.place.name}-{driver}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, status
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
 from ansible_collections.quaylock.stacks.tests.load import under
 
 from . import proxies as real
@@ -25,7 +26,7 @@ proxy = real.proxy_of("haproxy")
 @pytest.fixture
 def harbour(harbours: Callable[..., Harbour], proxy: real.Contained) -> Harbour:
     entrypoints = {"http": real.HTTP, "db": real.TCP}
-    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints, proxy.driver)
+    settings = IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, entrypoints, proxy.driver)
     return harbours(ingress=settings)
 
 

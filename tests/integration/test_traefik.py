@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.traefik import Traefik
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import traefik_config
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
 from ansible_collections.quaylock.stacks.tests.integration import proxies, test_rollout_routed
 from ansible_collections.quaylock.stacks.tests.integration.proxies import HTTP, WEB, Contained, Proxy, Replicas, servers
 from ansible_collections.quaylock.stacks.tests.load import under
@@ -32,7 +32,7 @@ OTHER = replace(WEB, host="other.example.org")
 @pytest.fixture
 def harbour(harbours: Callable[..., Harbour], proxy: Contained) -> Harbour:
     doors = {"http": proxies.HTTP, "db": proxies.TCP}
-    settings = deploy.IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, doors, proxy.driver)
+    settings = IngressSettings(str(proxy.folder), proxy.container.name, proxy.network, doors, proxy.driver)
     return harbours(ingress=settings)
 
 

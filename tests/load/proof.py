@@ -30,6 +30,7 @@ from typing import Any
 import docker
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
@@ -163,8 +164,8 @@ def stack(proxy: proxies.Proxy, folder: Path) -> Iterator[tuple[Callable[[Releas
     """A stack of its own; gives what rolls a release out, and its journal."""
     name = f"{PREFIX}-{secrets.token_hex(3)}"
 
-    def request(release: Release) -> deploy.Request:
-        return deploy.Request(
+    def request(release: Release) -> Request:
+        return Request(
             name=name,
             definition=ours(release),
             ingress=proxy.ingress,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.integration.proxies import (
     CONTAINED,
@@ -36,7 +36,7 @@ class Proxy:
     """Where clients knock, and what a rollout has to know of it."""
 
     target: str
-    ingress: deploy.IngressSettings
+    ingress: IngressSettings
     log: Callable[[], str]
     largest: int
     """bytes of a POST's body: see TRAEFIK_LARGEST"""
@@ -81,7 +81,7 @@ def ours(driver: str, network: str) -> Iterator[Proxy]:
     with running(driver, network) as made:
         assert isinstance(made, Contained)
         entrypoints = {"http": HTTP, "db": TCP}
-        ingress = deploy.IngressSettings(str(made.folder), made.container.name, network, entrypoints, driver)
+        ingress = IngressSettings(str(made.folder), made.container.name, network, entrypoints, driver)
         yield Proxy(f"{made.address}:{HTTP}", ingress, lambda: made.log()[-5000:], LARGEST.get(driver, 20000))
 
 

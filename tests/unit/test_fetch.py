@@ -8,9 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, fetch
+from ansible_collections.quaylock.stacks.plugins.module_utils import fetch
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Image, Invalid, Service
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 
 CHECK = {"test": ["CMD", "/web", "check"], "interval": "30s"}
 
@@ -33,12 +34,12 @@ class Registry:
         return Image(service.image, "sha256:new")
 
 
-def asked(folder: Path, *images: str) -> deploy.Request:
+def asked(folder: Path, *images: str) -> Request:
     services = {f"s{n}": {"image": image, "healthcheck": CHECK} for n, image in enumerate(images)}
-    return deploy.Request("shop", {"services": services}, state_dir=str(folder), config_dir=str(folder))
+    return Request("shop", {"services": services}, state_dir=str(folder), config_dir=str(folder))
 
 
-def fetched(engine: Registry, request: deploy.Request, monkeypatch: pytest.MonkeyPatch, dry: bool = False):
+def fetched(engine: Registry, request: Request, monkeypatch: pytest.MonkeyPatch, dry: bool = False):
     monkeypatch.setattr(fetch, "open_for", lambda _request, _wanted: (SimpleNamespace(engine=engine), None))
     return fetch.fetch(request, dry)
 
@@ -71,7 +72,7 @@ def test_an_image_that_cannot_be_had_is_an_error(tmp_path, monkeypatch):
 
 def test_a_definition_that_is_refused_is_refused_before_anything_is_fetched(tmp_path, monkeypatch):
     engine = Registry()
-    request = deploy.Request("shop", {"services": {"web": {"image": "a:1", "colour": "red"}}}, state_dir=str(tmp_path))
+    request = Request("shop", {"services": {"web": {"image": "a:1", "colour": "red"}}}, state_dir=str(tmp_path))
     with pytest.raises(Invalid):
         fetched(engine, request, monkeypatch)
     assert engine.fetched == []

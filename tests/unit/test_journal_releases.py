@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SCHEMA, SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request, model_of, wanted_of
 
 DAY = 86400.0
 FIRST_SCHEMA = """
@@ -171,15 +171,15 @@ def test_what_goes_out_of_sight_is_closed_at_once(path: str) -> None:
 
 
 def test_a_return_forks_with_no_journal_open(tmp_path: Path) -> None:
-    request = deploy.Request("shop", release="r1", state_dir=str(tmp_path))
-    model = {"definition": {"services": {"web": {"image": "web:1"}}}, "context": {**deploy.model_of(request).context}}
+    request = Request("shop", release="r1", state_dir=str(tmp_path))
+    model = {"definition": {"services": {"web": {"image": "web:1"}}}, "context": {**model_of(request).context}}
     journal = SqliteJournal(request.journal_path)
     journal.begin("r1", "shop", "deploy", "jane", 1, model)
     journal.milestone("r1", "committed", 2, {"members": {}, "images": {}, "ran": []})
     journal.close()
     gc.disable()
     try:
-        assert deploy.wanted_of(request).release is not None
+        assert wanted_of(request).release is not None
         assert open_files(request.journal_path) == []
     finally:
         gc.enable()

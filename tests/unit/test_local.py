@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.local import (
     HostFiles,
     WallClock,
@@ -25,6 +24,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.local imp
     taken,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request, model_of
 
 FILES = HostFiles()
 
@@ -286,8 +286,8 @@ def test_the_clock_is_the_hosts() -> None:
 
 
 def prints(folder: Path, **contents: bytes) -> dict[str, str]:
-    request = deploy.Request("shop", {}, secrets=contents, state_dir=str(folder))
-    return dict(deploy.model_of(request).context["secrets"])
+    request = Request("shop", {}, secrets=contents, state_dir=str(folder))
+    return dict(model_of(request).context["secrets"])
 
 
 def test_a_fingerprint_tells_contents_apart_and_nothing_else(tmp_path: Path) -> None:
@@ -310,6 +310,6 @@ def test_the_hosts_key_is_made_once_and_kept(tmp_path: Path) -> None:
 
 
 def test_the_model_has_no_contents(tmp_path: Path) -> None:
-    request = deploy.Request("shop", {"services": {}}, secrets={"a": b"hunter2"}, state_dir=str(tmp_path))
-    assert "hunter2" not in repr(deploy.model_of(request))
+    request = Request("shop", {"services": {}}, secrets={"a": b"hunter2"}, state_dir=str(tmp_path))
+    assert "hunter2" not in repr(model_of(request))
     assert "hunter2" not in repr(request)

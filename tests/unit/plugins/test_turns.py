@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.action import rollout
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request, limits
 
 ALICE, CAROL = (
     {
@@ -68,10 +68,10 @@ def test_who_is_second(wait, answers, asked, answer, names, monkeypatch):
 
 @pytest.mark.parametrize("wait", [-1.0, 86401.0, float("inf"), float("nan")])
 def test_a_wait_that_makes_no_sense_is_refused(wait):
-    found = deploy.limits(deploy.Request("shop", {}, wait=wait))
+    found = limits(Request("shop", {}, wait=wait))
     assert [(f.path, f.fix) for f in found] == [("wait", "0, the default, does not wait")]
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.5, 86400.0])
 def test_a_wait_up_to_a_day_is_taken(wait):
-    assert deploy.limits(deploy.Request("shop", {}, wait=wait)) == ()
+    assert limits(Request("shop", {}, wait=wait)) == ()
