@@ -178,10 +178,10 @@ def test_a_process_that_is_not_surely_that_one_is_left_alone(
 def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     """By the kernel's own table, in which only the container's name is put in place."""
     shell = subprocess.Popen(["sh", "-c", "sleep 61 & sleep 61; sleep 61; true"], stdin=subprocess.DEVNULL)
-    table = Mixed(tmp_path, shell.pid)
     until = time.monotonic() + 5
     while len(children := [c for g in processes.descendants(shell.pid, processes.parents("/proc")) for c in g]) < 2:
         assert time.monotonic() < until, children
+    table = Mixed(tmp_path, shell.pid)
     assert processes.end(HERE, {"Running": True, "Pid": shell.pid, "ContainerID": "abc123"}, str(table.path)) is True
     assert shell.wait(5) in (-9, 0), "killed, or at its end because its commands were"
     assert not processes.descendants(shell.pid, processes.parents("/proc"))
