@@ -79,11 +79,10 @@ def logged(name: str, call: list[str], extra: dict[str, str] | None = None) -> t
 
 
 def lint() -> Counts:
-    core = f"{COLLECTION}.plugins.module_utils.core"
     calls = {
         "ruff": ["ruff", "check", "."],
         "ruff-format": ["ruff", "format", "--check", "."],
-        "mypy": ["mypy", "--package", core],
+        "mypy": ["mypy", "--package", f"{COLLECTION}.plugins.module_utils"],
         "yamllint": ["yamllint", "--strict", "."],
         "readme-tables": [sys.executable, "scripts/readme_tables.py", "--check"],
         "changelog": ["antsibull-changelog", "lint"],

@@ -15,7 +15,7 @@ from . import releases
 from .adapters.local import locked, taken
 from .answers import TO_BE_FETCHED, answer_of, close, failed, missing_images, preview_answer, returning
 from .core import report
-from .core.commands import Begun, Done, Fetch
+from .core.commands import Begun, Done, Fetch, RemoveVolume
 from .core.model import Image, Invalid, Stack
 from .core.recovery import recovery, teardown
 from .core.rollout import advance
@@ -145,7 +145,7 @@ def _remove(request: Request, remove_volumes: bool, dry: bool) -> dict[str, Any]
     stack = (serving_stack(request.name, journal) if release else None) or Stack(request.name, ())
     seen = observe(host, stack)
     state = teardown("teardown", stack, seen, remove_volumes)
-    volumes = [c.name for c in state.cleanup if type(c).__name__ == "RemoveVolume"]
+    volumes = [c.name for c in state.cleanup if isinstance(c, RemoveVolume)]
     plan = [f"- container {o.name}" for o in seen.replicas] + [f"- volume {v}" for v in volumes]
     changed = bool(seen.replicas or state.cleanup or seen.routed)
     answer: dict[str, Any] = {"changed": changed, "plan": plan, "volumes_removed": volumes}

@@ -268,7 +268,7 @@ class SqliteJournal:
             " WHERE stack = ? ORDER BY begun DESC LIMIT ?",
             (stack, limit),
         )
-        return [Summary(*row[:-1], asked=json.loads(row[-1])) for row in rows]
+        return [Summary(*[*row[:-1], json.loads(row[-1])]) for row in rows]
 
     def releases(self, stack: str, limit: int = KEEP) -> list[Release]:
         """What can be returned to, the serving one first. A teardown lets all of them go."""

@@ -16,6 +16,7 @@ from .core import page as core
 from .core import timeline
 from .host import open_host
 from .journal import SqliteJournal, Summary
+from .perform import Host
 from .ports import PortError
 from .releases import listing, stamp
 from .request import Request
@@ -27,6 +28,10 @@ FACT = "page"
 Doors = Mapping[str, Mapping[str, Any]]
 
 
+def releases_of(host: Host, journal: SqliteJournal, request: Request) -> list[dict[str, Any]]:
+    return listing(journal, request.name, request.releases_kept, host.images, host.files) if host.images else []
+
+
 def shown(request: Request, doors: Doors, host_name: str) -> dict[str, Any]:
     """Everything that the page shows, of every stack that this host's journal knows."""
     host, journal = open_host(request)
@@ -36,7 +41,7 @@ def shown(request: Request, doors: Doors, host_name: str) -> dict[str, Any]:
         entry = status(one, doors, host_name)
         # who writes it after a rollout still holds the lock of its stack
         entry["in_progress"] = entry["in_progress"] and name != request.name
-        entry["releases"] = listing(journal, name, request.releases_kept, host.engine, host.files)
+        entry["releases"] = releases_of(host, journal, one)
         entry["rollouts"] = [rollout(journal, s) for s in journal.history(name, ROLLOUTS)]
         stacks.append(entry)
     return {"host": host_name, "at": stamp(time.time()), "stacks": stacks}
@@ -46,7 +51,7 @@ def detailed(request: Request, doors: Doors, host_name: str) -> dict[str, Any]:
     """What `status` tells, with releases, rollouts and the log of a rollout that is under way, as plain values."""
     host, journal = open_host(request)
     entry = status(request, doors, host_name)
-    entry["releases"] = listing(journal, request.name, request.releases_kept, host.engine, host.files)
+    entry["releases"] = releases_of(host, journal, request)
     rollouts = [rollout(journal, s) for s in journal.history(request.name, ROLLOUTS)]
     entry["rollouts"] = [{k: v for k, v in r.items() if k != "timeline"} for r in rollouts]
     under_way = rollouts[0]["id"] if rollouts and entry["in_progress"] else ""

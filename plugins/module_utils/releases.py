@@ -12,6 +12,7 @@ from .core import compose, image_sources
 from .core import releases as core
 from .core.model import Finding, Image, Invalid, Stack
 from .core.releases import Release
+from .core.scope import Context
 from .journal import SqliteJournal
 from .ports import Files, ImageStore, PortError
 
@@ -19,7 +20,7 @@ from .ports import Files, ImageStore, PortError
 def read(release: Release) -> Stack:
     """The stack as it was released. Raises Invalid where this version refuses what an older one took."""
     context = {**release.model["context"], "profiles": tuple(release.model["context"]["profiles"])}
-    return compose.read(release.stack, release.model["definition"], compose.Context(**context))
+    return compose.read(release.stack, release.model["definition"], Context(**context))
 
 
 def version(release: Release) -> core.Version:

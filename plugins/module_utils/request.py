@@ -17,6 +17,7 @@ from .adapters.local import LONGEST_WAIT, host_key
 from .core import compose
 from .core.model import Finding, Invalid, Json, Stack
 from .core.releases import KEEP, MOST, Release, by_rollback_config, chosen
+from .core.scope import Context
 from .journal import KEEP_DAYS, SqliteJournal
 
 
@@ -82,7 +83,7 @@ class Model:
 
     def read(self, name: str) -> Stack:
         return compose.read(
-            name, self.definition, compose.Context(**{**self.context, "profiles": tuple(self.context["profiles"])})
+            name, self.definition, Context(**{**self.context, "profiles": tuple(self.context["profiles"])})
         )
 
     def as_json(self) -> Json:

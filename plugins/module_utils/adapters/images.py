@@ -21,7 +21,12 @@ try:
     import requests.exceptions
     import urllib3.exceptions
 
-    _BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+    _BROKEN: tuple[type[Exception], ...] = (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        OSError,
+    )
 except ImportError:  # docker_engine.MISSING says it, and glue.require_sdk tells the user
     _BROKEN = (OSError,)
 
@@ -85,7 +90,7 @@ class Images:
             found = self._api.inspect_image(ref)
         except docker.errors.ImageNotFound:
             return None
-        except (docker.errors.APIError, *_BROKEN) as error:
+        except _BROKEN as error:
             raise PortError(f"image {ref}: the engine does not say whether it is there: {_answer(error)}") from error
         return Image(
             ref=ref,
@@ -273,7 +278,7 @@ class Images:
             return [n for n in self._api.inspect_image(image).get("RepoTags") or [] if n != "<none>:<none>"]
         except docker.errors.ImageNotFound:
             return []
-        except (docker.errors.APIError, *_BROKEN) as error:
+        except _BROKEN as error:
             raise PortError(f"image {image}: the engine does not say its names: {_answer(error)}") from error
 
     def untag(self, name: str) -> None:
@@ -290,7 +295,7 @@ class Images:
     def _refusing(self, asked: str) -> Iterator[None]:
         try:
             yield
-        except (docker.errors.APIError, docker.errors.DockerException, *_BROKEN) as error:
+        except _BROKEN as error:
             answer = _answer(error)
             why = reason(answer)
             raise SourceError(f"{asked}: {why.words}" + (f": {answer}" if why.words != answer else ""), why) from error
@@ -301,13 +306,13 @@ def _bounded(api: docker.APIClient, seconds: float) -> docker.APIClient:
     # requests' own way of copying a session loses everything that the SDK added to it
     copy = object.__new__(type(api))
     copy.__dict__.update(api.__dict__)
-    copy.timeout = seconds
+    copy.timeout = seconds  # type: ignore[assignment]
 
     def post(url: str, **kwargs: Any) -> Any:
         kwargs["timeout"] = kwargs.get("timeout") or seconds
         return copy.post(url, **kwargs)
 
-    copy._post = post
+    copy._post = post  # type: ignore[attr-defined]
     return copy
 
 
