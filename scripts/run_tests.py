@@ -29,7 +29,7 @@ EARLY = ["pebble", "traefik"]
 """from their Go modules: 2 and 5 to 12 minutes on two cores, once per engine"""
 MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
-"""scenarios of molecule that run side by side; each keeps a core busy"""
+"""checks, and scenarios of molecule, that run side by side; each keeps a core busy"""
 
 
 @dataclass
@@ -90,13 +90,20 @@ def lint() -> Counts:
         "sanity": [sys.executable, "scripts/sanity.py"],
     }
     counts = Counts()
-    for name, call in calls.items():
+
+    def run(name: str) -> tuple[str, int, str, float]:
         began = time.monotonic()
-        rc, said = logged(name, call)
-        say(f"  {name:<14} {'ok' if rc == 0 else 'FAILED':<7} {time.monotonic() - began:5.1f} s")
-        if rc:
-            say("\n".join(f"    {line}" for line in said.splitlines()[-60:]))
-        counts += Counts(passed=int(rc == 0), failed=int(rc != 0))
+        rc, said = logged(name, calls[name])
+        return name, rc, said, time.monotonic() - began
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        # the long ones first, so that none of them is left alone at the end
+        for done in as_completed([pool.submit(run, name) for name in reversed(calls)]):
+            name, rc, said, took = done.result()
+            say(f"  {name:<14} {'ok' if rc == 0 else 'FAILED':<7} {took:5.1f} s")
+            if rc:
+                say("\n".join(f"    {line}" for line in said.splitlines()[-60:]))
+            counts += Counts(passed=int(rc == 0), failed=int(rc != 0))
     return counts
 
 

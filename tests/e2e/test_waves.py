@@ -209,6 +209,76 @@ def test_a_mended_release_goes_on_in_waves_that_are_watched(fleet: Fleet) -> Non
     assert replicas("web-1")[0][1] < replicas("web-3")[0][1]
 
 
+def test_a_return_goes_in_waves_too(fleet: Fleet) -> None:
+    back = ("-e", "stack=shop", "-e", "yes=true", "-e", "rollout_waves=1,100%")
+    fleet.site(*back, play="playbooks/rollback.yml")
+    assert all(images_of(host) == [IMAGES[0]] for host in HOSTS)
+    started = [replicas(host)[0][1] for host in HOSTS]
+    assert started[0] < min(started[1:])
+    said = fleet.site(*back[:-1], "rollout_waves=0", play="playbooks/rollback.yml", ok=False)
+    assert "rollout_waves[0]: '0' is no wave" in said
+
+
+def held(host: str) -> str:
+    """Who has the lock of the stack, "free" where nobody does."""
+    return on(host, f"flock -n {LOCK} echo free || cat {LOCK}")
+
+
+def until_it_rolls(host: str) -> str:
+    """The rollout that has begun there."""
+    until = time.monotonic() + 60
+    while '"rollout": "r-' not in (found := held(host)):
+        assert time.monotonic() < until, found
+        time.sleep(0.2)
+    return str(json.loads(found)["rollout"])
+
+
+def test_a_host_that_is_lost_in_its_wave_ends_the_run_there_and_its_rollout_by_itself(fleet: Fleet) -> None:
+    """web-2 cannot be reached any more while it rolls out; what was begun there comes to its end."""
+    others = {host: replicas(host) for host in ("web-1", "web-3")}
+    new = ("-e", "rollout_waves=1,1,1", "-e", "shop_tag=wave2", "-e", "shop_slow=6")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(fleet.site, *new, ok=False)
+        until_it_rolls("web-2")
+        try:
+            on("web-2", "systemctl stop ssh.socket ssh; pkill -9 '^sshd'; :")
+            said = first.result()
+            until = time.monotonic() + 60
+            while "free" not in (found := held("web-2")):
+                assert time.monotonic() < until, found
+                time.sleep(0.2)
+        finally:
+            on("web-2", "systemctl start ssh")
+    table = rows(said)
+    assert table["web-1"][0] == "deployed"
+    assert table["web-3"][0] == "not reached"
+    assert "web-2" in said.split("failed       ")[1].splitlines()[0], said[-3000:]
+    assert replicas("web-1") != others["web-1"]
+    assert replicas("web-3") == others["web-3"]
+    assert images_of("web-2") == [IMAGES[1]], "the rollout there needed nobody"
+    second = replicas("web-2")
+    again = rows(fleet.site(*new))
+    assert [again[host][0] for host in HOSTS] == ["unchanged", "unchanged", "deployed"]
+    assert replicas("web-2") == second
+
+
+def test_a_host_that_falls_ill_after_its_wave_ends_the_run(fleet: Fleet) -> None:
+    """It was well when it was deployed; the pause is there to see that it stays so."""
+    third = replicas("web-3")
+    with ThreadPoolExecutor(1) as pool:
+        call = ("-e", "rollout_waves=2", "-e", "rollout_wave_pause=15s", "-e", "shop_tag=wave1")
+        first = pool.submit(fleet.site, *call, ok=False)
+        until = time.monotonic() + 120
+        while images_of("web-1") != [IMAGES[0]] or "free" not in held("web-1"):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        on("web-1", "docker kill $(docker ps -q --filter label=com.docker.compose.project=shop)")
+        said = first.result()
+    assert "shop not healthy any more after 15" in said
+    assert rows(said)["web-3"][0] == "not reached"
+    assert replicas("web-3") == third
+
+
 def test_of_two_controllers_one_is_refused_or_waits(fleet: Fleet) -> None:
     """The role alone, so that the others come while the first one's replica is still getting ready."""
     only = {"name": "quaylock.stacks.stack"}
@@ -223,12 +293,7 @@ def test_of_two_controllers_one_is_refused_or_waits(fleet: Fleet) -> None:
     slow = ("-e", "shop_tag=wave1", "-e", "shop_slow=25")
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(fleet.site, *slow, play=play, who="alice")
-        until = time.monotonic() + 60
-        look = f"flock -n {LOCK} echo free || cat {LOCK}"
-        while '"rollout": "r-' not in (held := on("web-1", look)):
-            assert time.monotonic() < until, held
-            time.sleep(0.2)
-        rollout = json.loads(held)["rollout"]
+        rollout = until_it_rolls("web-1")
         hasty = pool.submit(fleet.site, *slow, play=play, ok=False, who="bob")
         patient = pool.submit(fleet.site, *slow, "-e", "stack_wait=90", play=play, who="carol")
         refused, waited = hasty.result(), patient.result()
