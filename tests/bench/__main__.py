@@ -10,10 +10,11 @@ import sys
 from tests.bench.figures import table, write
 from tests.bench.newcomer import make_up
 from tests.bench.rollouts import ROOT, rollouts
+from tests.bench.scale import scale
 from tests.bench.simulation import simulation
 from tests.bench.verdict import verdict
 
-BENCHES = {"rollouts": rollouts, "make_up": make_up, "simulation": simulation, "verdict": verdict}
+BENCHES = {"rollouts": rollouts, "scale": scale, "make_up": make_up, "simulation": simulation, "verdict": verdict}
 
 
 def main() -> int:

@@ -7,10 +7,12 @@ Everything but the shape is left out, so that what is measured is waiting, not s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
+MONITOR = 2.0
+"""seconds that a replica is watched after it was ready, before it counts"""
 READY = 2.0
 """seconds from a service's start until its check passes, or until a one-shot ends"""
 
@@ -44,15 +46,23 @@ ONE_SHOTS = ("minio-init", "airflow-init")
 PROD_CHECK = {"interval": "30s", "timeout": "10s", "retries": 5, "start_period": "90s"}
 
 
-def model(image: str, monitor: str = "2s") -> dict[str, Any]:
-    """The Compose model, with production's health settings, on the image of tests/fixtures/stacks/web."""
-    return {"services": {name: _service(name, image, monitor) for name in SHAPE}}
+def model(image: str, size: int = 16) -> dict[str, Any]:
+    """The Compose model, with production's health settings, on the image of tests/fixtures/stacks/web.
+
+    More than sixteen services are the same platform several times over, the last of them in part.
+    """
+    # Compose's --wait takes a finished one-shot that nobody waits for as a failure, so they come last
+    order = sorted(SHAPE, key=lambda name: name in ONE_SHOTS)
+    names = [(name, f"-{turn}" if turn else "") for turn in range(-(-size // len(SHAPE))) for name in order]
+    chosen = {f"{name}{suffix}" for name, suffix in names[:size]}
+    return {"services": {f"{n}{s}": _service(n, s, image, chosen) for n, s in names[:size]}}
 
 
-def _service(name: str, image: str, monitor: str) -> dict[str, Any]:
+def _service(name: str, suffix: str, image: str, chosen: Collection[str]) -> dict[str, Any]:
     depends = {
-        other: {"condition": "service_completed_successfully" if other in ONE_SHOTS else "service_healthy"}
+        f"{other}{suffix}": {"condition": "service_completed_successfully" if other in ONE_SHOTS else "service_healthy"}
         for other in SHAPE[name]
+        if f"{other}{suffix}" in chosen
     }
     service: dict[str, Any] = {"image": image, "depends_on": depends, "stop_grace_period": "5s"}
     if name in ONE_SHOTS:
@@ -61,12 +71,12 @@ def _service(name: str, image: str, monitor: str) -> dict[str, Any]:
         **service,
         "environment": {"READY_AFTER": f"{READY:g}"},
         "healthcheck": {"test": ["CMD", "/web", "check"], **PROD_CHECK},
-        "deploy": {"update_config": {"monitor": monitor}},
+        "deploy": {"update_config": {"monitor": f"{MONITOR:g}s"}},
     }
 
 
 def critical_path() -> float:
-    """Seconds that nobody can be faster than: the longest chain of services that wait for each other."""
+    """Seconds of the longest chain of services that wait for each other, each until the one before is ready."""
 
     @cache
     def ready_at(name: str) -> float:
