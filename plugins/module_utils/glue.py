@@ -5,16 +5,51 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .adapters import docker_engine
 from .adapters.local import Busy
 from .core import report
 from .core.model import Invalid
+from .core.releases import KEEP
 from .ports import PortError
+from .request import IngressSettings, Request
 
 LEAST_SDK = (7, 0)
+ENGINE_SPEC: dict[str, Any] = {"docker_host": {"type": "str", "default": ""}}
+JOURNAL_SPEC: dict[str, Any] = {
+    "releases_kept": {"type": "int", "default": KEEP},
+    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
+}
+STACKS_SPEC: dict[str, Any] = {
+    "host": {"type": "str", "default": "localhost"},
+    "entrypoints": {"type": "dict", "default": {}},
+    "ingress_folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
+    "ingress_container": {"type": "str", "default": ""},
+    "ingress_network": {"type": "str", "default": "quaylock_ingress"},
+    "config_dir": {"type": "path", "default": "/etc/quaylock"},
+}
+"""options that several modules share; `plugins/doc_fragments/host.py` documents them"""
+
+
+def request_of(params: Mapping[str, Any], name: str) -> Request:
+    """What is asked of a stack by a module with all of these options; "" is the host as a whole."""
+    doors = params["entrypoints"]
+    ingress = IngressSettings(
+        params["ingress_folder"],
+        params["ingress_container"],
+        params["ingress_network"],
+        {door: int(about.get("port", 0)) for door, about in doors.items()},
+    )
+    return Request(
+        name=name,
+        ingress=ingress if doors else None,
+        releases_kept=params["releases_kept"],
+        state_dir=params["state_dir"],
+        config_dir=params["config_dir"],
+        docker_host=params["docker_host"],
+    )
 
 
 def require_sdk(module: Any) -> None:

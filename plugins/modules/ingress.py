@@ -69,12 +69,8 @@ options:
     description: The user that the proxy runs as, whichever it is, so that one can take the place of the other.
     type: int
     default: 99
-  docker_host:
-    description: The engine's address, where it is not the usual socket.
-    type: str
-    default: ""
-requirements:
-  - docker >= 7.0.0 (the Python SDK)
+extends_documentation_fragment:
+  - quaylock.stacks.host
 attributes:
   check_mode:
     support: full
@@ -116,9 +112,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import proxy
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import ENGINE_SPEC, answering, require_sdk
 
 SPEC: dict[str, Any] = {
+    **ENGINE_SPEC,
     "folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
     "driver": {"type": "str", "choices": ["haproxy", "traefik"], "default": "haproxy"},
     "container": {"type": "str", "default": ""},
@@ -131,7 +128,6 @@ SPEC: dict[str, Any] = {
     "access_log": {"type": "str", "choices": ["all", "errors", "none"], "default": "errors"},
     "max_connections": {"type": "int", "default": 10000},
     "uid": {"type": "int", "default": 99},
-    "docker_host": {"type": "str", "default": ""},
 }
 
 

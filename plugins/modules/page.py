@@ -19,44 +19,10 @@ options:
     description: The file.
     type: str
     default: /var/lib/quaylock/page/index.html
-  host:
-    description: The host's name in URLs.
-    type: str
-    default: localhost
-  entrypoints:
-    description: The proxy's entrypoints by name, each with C(port), C(address) and C(tls), for the URLs.
-    type: dict
-    default: {}
-  ingress_folder:
-    description: The folder of the proxy's configuration and sockets.
-    type: path
-    default: /var/lib/quaylock/ingress
-  ingress_container:
-    description: The proxy's container, that of the host's driver where it is empty.
-    type: str
-    default: ""
-  ingress_network:
-    description: The network on which the proxy reaches replicas.
-    type: str
-    default: quaylock_ingress
-  releases_kept:
-    description: How many releases are kept.
-    type: int
-    default: 5
-  state_dir:
-    description: Where the journal and the locks are.
-    type: path
-    default: /var/lib/quaylock
-  config_dir:
-    description: Where rendered stacks are.
-    type: path
-    default: /etc/quaylock
-  docker_host:
-    description: The engine's address, where it is not the usual socket.
-    type: str
-    default: ""
-requirements:
-  - docker >= 7.0.0 (the Python SDK)
+extends_documentation_fragment:
+  - quaylock.stacks.host
+  - quaylock.stacks.host.journal
+  - quaylock.stacks.host.stacks
 attributes:
   check_mode:
     support: full
@@ -84,20 +50,21 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import page
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
-from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request, limits
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    ENGINE_SPEC,
+    JOURNAL_SPEC,
+    STACKS_SPEC,
+    answering,
+    request_of,
+    require_sdk,
+)
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import limits
 
 SPEC: dict[str, Any] = {
+    **ENGINE_SPEC,
+    **JOURNAL_SPEC,
+    **STACKS_SPEC,
     "path": {"type": "str", "default": "/var/lib/quaylock/page/index.html"},
-    "host": {"type": "str", "default": "localhost"},
-    "entrypoints": {"type": "dict", "default": {}},
-    "ingress_folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
-    "ingress_container": {"type": "str", "default": ""},
-    "ingress_network": {"type": "str", "default": "quaylock_ingress"},
-    "releases_kept": {"type": "int", "default": 5},
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
-    "config_dir": {"type": "path", "default": "/etc/quaylock"},
-    "docker_host": {"type": "str", "default": ""},
 }
 
 
@@ -105,21 +72,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     require_sdk(module)
     params = module.params
-    doors = params["entrypoints"]
-    ingress = IngressSettings(
-        params["ingress_folder"],
-        params["ingress_container"],
-        params["ingress_network"],
-        {name: int(door.get("port", 0)) for name, door in doors.items()},
-    )
-    request = Request(
-        name="",
-        ingress=ingress if doors else None,
-        releases_kept=params["releases_kept"],
-        state_dir=params["state_dir"],
-        config_dir=params["config_dir"],
-        docker_host=params["docker_host"],
-    )
+    request = request_of(params, "")
     path = params["path"]
     with answering(module):
         found = list(limits(request))
@@ -128,7 +81,7 @@ def main() -> None:
         if found:
             raise Invalid(tuple(found))
         if not module.check_mode:
-            wrong = page.write(path, request, doors, params["host"])
+            wrong = page.write(path, request, params["entrypoints"], params["host"])
             if wrong:
                 module.fail_json(msg=wrong)
         # it has the time in it, so that saying changed each time would say nothing

@@ -27,20 +27,9 @@ options:
     description: The release that O(release) is compared with. The serving one by default.
     type: str
     default: ""
-  releases_kept:
-    description: How many releases are kept.
-    type: int
-    default: 5
-  state_dir:
-    description: Where the journal is.
-    type: path
-    default: /var/lib/quaylock
-  docker_host:
-    description: The engine's address, where it is not the usual socket.
-    type: str
-    default: ""
-requirements:
-  - docker >= 7.0.0 (the Python SDK)
+extends_documentation_fragment:
+  - quaylock.stacks.host
+  - quaylock.stacks.host.journal
 attributes:
   check_mode:
     support: full
@@ -89,17 +78,21 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import releases
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.releases import chosen, compare
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    ENGINE_SPEC,
+    JOURNAL_SPEC,
+    answering,
+    require_sdk,
+)
 from ansible_collections.quaylock.stacks.plugins.module_utils.host import open_host
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request, limits
 
 SPEC: dict[str, Any] = {
+    **ENGINE_SPEC,
+    **JOURNAL_SPEC,
     "name": {"type": "str", "required": True},
     "release": {"type": "str", "default": ""},
     "against": {"type": "str", "default": ""},
-    "releases_kept": {"type": "int", "default": 5},
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
-    "docker_host": {"type": "str", "default": ""},
 }
 
 

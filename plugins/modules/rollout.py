@@ -183,12 +183,8 @@ options:
     description: Where rendered stacks, secrets and configs are.
     type: path
     default: /etc/quaylock
-  docker_host:
-    description: The engine's address, where it is not the usual socket.
-    type: str
-    default: ""
-requirements:
-  - docker >= 7.0.0 (the Python SDK)
+extends_documentation_fragment:
+  - quaylock.stacks.host
 attributes:
   check_mode:
     support: full
@@ -298,11 +294,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import audit, deploy, fetch, page
 from ansible_collections.quaylock.stacks.plugins.module_utils.detached import in_background
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import ENGINE_SPEC, answering, require_sdk
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request
 
 SPEC: dict[str, Any] = {
+    **ENGINE_SPEC,
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent", "fetched"], "default": "present"},
     "definition": {"type": "dict"},
@@ -346,7 +343,6 @@ SPEC: dict[str, Any] = {
     },
     "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
     "config_dir": {"type": "path", "default": "/etc/quaylock"},
-    "docker_host": {"type": "str", "default": ""},
 }
 
 

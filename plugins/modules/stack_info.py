@@ -18,14 +18,6 @@ options:
     description: The stack. Every stack that the host's journal knows when it is empty.
     type: str
     default: ""
-  host:
-    description: The host's name in URLs.
-    type: str
-    default: localhost
-  entrypoints:
-    description: The proxy's entrypoints by name, each with C(port), C(address) and C(tls), for the URLs.
-    type: dict
-    default: {}
   detailed:
     description: Also tell containers' releases, the kept releases, and the last rollouts with what went wrong.
     type: bool
@@ -42,36 +34,10 @@ options:
     description: Seconds between two looks.
     type: float
     default: 2
-  releases_kept:
-    description: How many releases are kept.
-    type: int
-    default: 5
-  ingress_folder:
-    description: The folder of the proxy's configuration and sockets.
-    type: path
-    default: /var/lib/quaylock/ingress
-  ingress_container:
-    description: The proxy's container, that of the host's driver where it is empty.
-    type: str
-    default: ""
-  ingress_network:
-    description: The network on which the proxy reaches replicas.
-    type: str
-    default: quaylock_ingress
-  state_dir:
-    description: Where the journal and the locks are.
-    type: path
-    default: /var/lib/quaylock
-  config_dir:
-    description: Where rendered stacks are.
-    type: path
-    default: /etc/quaylock
-  docker_host:
-    description: The engine's address, where it is not the usual socket.
-    type: str
-    default: ""
-requirements:
-  - docker >= 7.0.0 (the Python SDK)
+extends_documentation_fragment:
+  - quaylock.stacks.host
+  - quaylock.stacks.host.journal
+  - quaylock.stacks.host.stacks
 attributes:
   check_mode:
     support: full
@@ -111,26 +77,27 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import page, status
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering, require_sdk
-from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request, limits
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    ENGINE_SPEC,
+    JOURNAL_SPEC,
+    STACKS_SPEC,
+    answering,
+    request_of,
+    require_sdk,
+)
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import limits
 
 MIN_INTERVAL = 0.5
 
 SPEC: dict[str, Any] = {
+    **ENGINE_SPEC,
+    **JOURNAL_SPEC,
+    **STACKS_SPEC,
     "name": {"type": "str", "default": ""},
-    "host": {"type": "str", "default": "localhost"},
-    "entrypoints": {"type": "dict", "default": {}},
     "detailed": {"type": "bool", "default": False},
     "watch": {"type": "bool", "default": False},
     "watch_for": {"type": "float", "default": 0},
     "interval": {"type": "float", "default": 2},
-    "releases_kept": {"type": "int", "default": 5},
-    "ingress_folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
-    "ingress_container": {"type": "str", "default": ""},
-    "ingress_network": {"type": "str", "default": "quaylock_ingress"},
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
-    "config_dir": {"type": "path", "default": "/etc/quaylock"},
-    "docker_host": {"type": "str", "default": ""},
 }
 
 
@@ -138,36 +105,17 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     require_sdk(module)
     params = module.params
-    doors = params["entrypoints"]
-    ingress = IngressSettings(
-        params["ingress_folder"],
-        params["ingress_container"],
-        params["ingress_network"],
-        {name: int(door.get("port", 0)) for name, door in doors.items()},
-    )
-
-    def request(name: str) -> Request:
-        return Request(
-            name=name,
-            definition={},
-            ingress=ingress if doors else None,
-            releases_kept=params["releases_kept"],
-            state_dir=params["state_dir"],
-            config_dir=params["config_dir"],
-            docker_host=params["docker_host"],
-        )
-
     with answering(module):
         if params["interval"] < MIN_INTERVAL or params["watch_for"] < 0:
             least = f"{MIN_INTERVAL} at least"
             raise Invalid(
                 (Finding("interval, watch_for", "they are seconds", f"interval {least}, watch_for 0 or more"),)
             )
-        if refused := limits(request("")):
+        if refused := limits(request_of(params, "")):
             raise Invalid(refused)
-        names = [params["name"]] if params["name"] else status.stacks(request(""))
+        names = [params["name"]] if params["name"] else status.stacks(request_of(params, ""))
         look = page.detailed if params["detailed"] or params["watch"] else status.status
-        found = [look(request(name), doors, params["host"]) for name in names]
+        found = [look(request_of(params, name), params["entrypoints"], params["host"]) for name in names]
         answer: dict[str, Any] = {"changed": False, "stacks": found}
         if params["name"]:
             answer["stack"] = found[0]

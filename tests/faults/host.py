@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,8 +32,12 @@ class Machine:
     def __init__(self) -> None:
         self.name = f"{PREFIX}-faults-{os.getpid()}"
         self.address = ""
+        self.snapshot = tempfile.TemporaryDirectory(prefix="quaylock-faults.")
+        """the collection as it is when the matrix begins: an hour is long, and somebody may go on working"""
 
     def start(self) -> None:
+        for part in ("plugins", "tests"):
+            shutil.copytree(ROOT / part, f"{self.snapshot.name}/{part}", ignore=shutil.ignore_patterns("__pycache__"))
         images = [web_image(WEB), recipe_image(docker.from_env(), "haproxy")]
         names = json.loads(
             subprocess.run(
@@ -53,8 +59,16 @@ class Machine:
             "--tmpfs=/small:size=4m",
             "-v/var/lib/docker",
         ]
-        self._docker("run", "-d", f"--name={self.name}", *rights, *places, f"-v{ROOT}:{SITE}:ro", names["engine"])
+        self._docker(
+            "run", "-d", f"--name={self.name}", *rights, *places, f"-v{self.snapshot.name}:{SITE}:ro", names["engine"]
+        )
         self.wait()
+        # systemd would take engine restarts in one cell after the other for a crash loop
+        for unit in ("docker.service", "docker.socket"):
+            folder = f"/etc/systemd/system/{unit}.d"
+            self._docker("exec", self.name, "mkdir", "-p", folder)
+            limit = f"printf '[Unit]\\nStartLimitIntervalSec=0\\n' >{folder}/limit.conf; systemctl daemon-reload"
+            self._docker("exec", self.name, "sh", "-c", limit)
         for image in images:
             load = f"docker save {image} | docker exec -i {self.name} docker load -q"
             subprocess.run(["bash", "-o", "pipefail", "-c", load], check=True, stdout=subprocess.DEVNULL)
@@ -62,6 +76,7 @@ class Machine:
         assert answer == {"ready": True}
 
     def stop(self) -> None:
+        self.snapshot.cleanup()
         subprocess.run(["docker", "rm", "-fv", self.name], check=False, stdout=subprocess.DEVNULL)
 
     def reboot(self) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.traefik i
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import traefik_config
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
-from ansible_collections.quaylock.stacks.tests.integration import proxies, test_rollout_routed
+from ansible_collections.quaylock.stacks.tests.integration import proxies, test_blue_green, test_rollout_routed
 from ansible_collections.quaylock.stacks.tests.integration.proxies import HTTP, WEB, Contained, Proxy, Replicas, servers
 from ansible_collections.quaylock.stacks.tests.load import under
 
@@ -38,6 +38,11 @@ def harbour(harbours: Callable[..., Harbour], proxy: Contained) -> Harbour:
 
 def test_good_and_bad_releases_under_load_lose_nothing(harbour: Harbour, proxy: Proxy) -> None:
     test_rollout_routed.test_good_and_bad_releases_under_load_lose_nothing(harbour, proxy)
+
+
+def test_a_return_and_a_whole_stack_lose_nothing(harbour: Harbour, proxy: Proxy) -> None:
+    test_rollout_routed.test_a_return_to_a_kept_release_loses_nothing(harbour, proxy)
+    test_blue_green.test_the_whole_stack_is_switched_when_its_last_replica_has_passed(harbour, proxy)
 
 
 def spoil(path: Path, content: bytes) -> None:
