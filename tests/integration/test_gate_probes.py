@@ -120,6 +120,19 @@ def test_without_a_network_only_exec_gets_through(replica: Any) -> None:
     assert "no address in any network" in sampled(engine, name, HEALTH).output
 
 
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_where_the_host_has_no_address_a_probe_is_refused_before_anything_is_made(
+    harbour: Harbour, driver: str
+) -> None:
+    asked = web(networks=["lan"], gate={"probes": [{"http": {"port": 8000, "path": "/health"}}]})
+    answer = harbour.deploy({"web": asked}, networks={"lan": {"driver": driver, "driver_opts": {"parent": "eth0"}}})
+    assert answer["outcome"] == "refused"
+    assert f"GET :8000/health cannot be asked: the host has no address in lan ({driver})" in answer["msg"]
+    assert "ask inside the container with exec" in answer["msg"]
+    assert harbour.containers() == {}
+    assert harbour.client.networks.list(names=[f"{harbour.name}_lan"]) == []
+
+
 def test_a_check_that_does_not_end_is_ended(replica: Any, client: Any) -> None:
     """Otherwise each look would leave one more of them in the replica."""
     name, engine = replica(environment={"SECONDS": "60"})
