@@ -59,6 +59,8 @@ def _phase(timeline: Timeline) -> str:
         return "turns back"
     if timeline.committed is not None:
         return "is released, what was before leaves"
+    if timeline.saving:
+        return f"takes the restore point of {timeline.saving}"
     return "rolls out" if timeline.bars else "looks and fetches images"
 
 

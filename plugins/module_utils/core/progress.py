@@ -27,12 +27,14 @@ def line(what: str, details: Mapping[str, Any]) -> str:
 
 
 _BEFORE = {
+    "TakePoint": "{service}: taking its restore point, in {name}",
     "Start": "{name}: starting",
     "Drain": "{name}: draining",
     "Route": "{service}: switching traffic to {servers}",
     "Explain": "{name}: failed, everything goes back",
 }
 _AFTER = {
+    "TakePoint": "{service}: its restore point is taken",
     "Route": "{service}: the proxy confirmed the switch",
     "Unroute": "{service}: is not routed any more",
     "Remove": "{name}: removed",

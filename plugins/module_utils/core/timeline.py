@@ -52,6 +52,8 @@ class Timeline:
     """when it turned back"""
     note: str = ""
     """the last word of a pull or a build"""
+    saving: str = ""
+    """the service whose restore point is being taken"""
 
     def of(self, service: str) -> tuple[Bar, ...]:
         return tuple(b for b in self.bars.values() if b.service == service)
@@ -102,7 +104,9 @@ def _take(state: Timeline, at: float, what: str, details: Json) -> Timeline:
         return _marked(state, service, name, str(details.get("reached")), at)
     if what == "do" and do == "Explain":
         return _marked(replace(state, turned=state.turned or at), service, name, "failed", at)
-    if what == "failed" and do not in ("Look", "Explain", "Drain", "Fetch"):
+    if do == "TakePoint":
+        state = replace(state, saving=service if what == "do" else "")
+    if what == "failed" and do not in ("Look", "Explain", "Drain", "Withdraw", "Fetch"):
         state = replace(state, turned=state.turned if state.committed else state.turned or at)
         return _said(_marked(state, service, name, "failed", at), name, str(details.get("error") or ""))
     if what != "done":

@@ -28,6 +28,8 @@ CASES = [
     ("do",        {"do": "Drain", **WEB, "timeout": 7},                    "shop-web-2: draining"),
     ("do",        {"do": "Route", "service": "web", "servers": ["a", "b"]}, "web: switching traffic to a, b"),
     ("do",        {"do": "Explain", **WEB},                                "shop-web-2: failed, everything goes back"),
+    ("do",        {"do": "TakePoint", **WEB},                              "web: taking its restore point, in shop-web-2"),
+    ("done",      {"do": "TakePoint", **WEB},                              "web: its restore point is taken"),
     ("done",      {"do": "Route", "service": "web", "servers": ["a"]},     "web: the proxy confirmed the switch"),
     ("done",      {"do": "Unroute", "service": "web"},                     "web: is not routed any more"),
     ("done",      {"do": "Remove", **WEB},                                 "shop-web-2: removed"),

@@ -77,6 +77,12 @@ def test_what_the_old_ones_do_is_no_row() -> None:
     assert list(told.bars) == ["db-1", "web-1", "web-2"]
 
 
+@pytest.mark.parametrize("do", ["Look", "Drain", "Withdraw", "Fetch"])
+def test_what_only_leaves_a_note_turns_nothing_round(do: str) -> None:
+    told = read([PLAN, (2.0, "failed", {"do": do, "service": "web", "name": "web-1", "error": "no"})])
+    assert told.turned is None
+
+
 def test_the_first_word_of_a_failure_stays() -> None:
     told = read(
         [
