@@ -225,10 +225,14 @@ def _releases(stack: str, releases: Sequence[Mapping[str, Any]]) -> str:
         if not release["can_be_returned_to"]:
             state = '<span class="warn">▲ not complete any more</span>'
         images = ", ".join(_reference(ref) for ref in release["images"])
+        points = "".join(
+            f'<br><span class="soft">restore point of {escape(service)} before it: {escape(name)}</span>'
+            for service, name in release["restore_points"].items()
+        )
         rows.append(
             f'<tr><td class="name"><code>{escape(release["id"])}</code></td><td class="nowrap">{state}</td>'
             f'<td class="nowrap">{escape(release["at"])}</td><td class="wrap">{escape(release["who"])}'
-            f'{escape(_commit(release))}</td><td class="image">{images}</td></tr>'
+            f'{escape(_commit(release))}</td><td class="image">{images}{points}</td></tr>'
         )
     if not rows:
         return ""

@@ -73,6 +73,7 @@ def release(name: str = "r1", **about: Any) -> dict[str, Any]:
         "commit": "c0ffee",
         "images": {"web:1": ""},
         "can_be_returned_to": True,
+        "restore_points": {},
     }
     return {"id": name, **known, **about}
 
@@ -188,7 +189,16 @@ def test_hostile_text_stays_text() -> None:
         services=[service(HOSTILE, HOSTILE, image=f"{HOSTILE}@sha256:{HOSTILE}")],
         urls=[f"https://{HOSTILE}/", HOSTILE],
         rollouts=[worse, bad],
-        releases=[release(HOSTILE, who=HOSTILE, commit=HOSTILE, at=HOSTILE, images={HOSTILE: ""})],
+        releases=[
+            release(
+                HOSTILE,
+                who=HOSTILE,
+                commit=HOSTILE,
+                at=HOSTILE,
+                images={HOSTILE: ""},
+                restore_points={HOSTILE: HOSTILE},
+            )
+        ],
     )
     reading = Reading(shown(one, host=HOSTILE))
     assert {"script", "img"} & {tag for tag, _about in reading.tags} == set()
@@ -210,6 +220,11 @@ def test_a_release_that_is_not_complete_any_more_says_so() -> None:
     assert "r1 ● serves" in text
     assert "r0 ▲ not complete any more" in text
     assert "-e stack=shop -e release=previous" in text
+
+
+def test_a_release_names_its_restore_point() -> None:
+    text = Reading(shown(stack(releases=[release(restore_points={"db": "/backups/r1.dump"})]))).text
+    assert "web:1 restore point of db before it: /backups/r1.dump" in text
 
 
 def test_the_sick_stack_comes_first() -> None:
