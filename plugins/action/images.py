@@ -12,7 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import build_contexts
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.image_sources import Pack
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.images.image_sources import Pack
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 
 RECIPES = os.path.join(

@@ -18,9 +18,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.quaylock.stacks.plugins.module_utils import audit
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.local import LONGEST_WAIT
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import board, progress, report
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.timeline import Timeline, read
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown import board, progress, report
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown.timeline import Timeline, read
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.screen import Screen
 

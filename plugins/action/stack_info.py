@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import board
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.timeline import read
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown import board
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown.timeline import read
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.screen import Screen
 
 MODULE = "quaylock.stacks.stack_info"

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import releases
-from .core import report
 from .core.model import Invalid
 from .core.releases import Version, chosen, compare
-from .core.state import Outcome, Rollout
+from .core.rollout.state import Outcome, Rollout
+from .core.shown import report
 from .journal import SqliteJournal
 from .perform import Host, rendered, rendered_path
 from .ports import PortError

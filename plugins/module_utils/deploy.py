@@ -14,12 +14,12 @@ from typing import Any
 from . import releases
 from .adapters.local import locked, taken
 from .answers import TO_BE_FETCHED, answer_of, close, failed, missing_images, preview_answer, returning
-from .core import report
-from .core.commands import Begun, Done, Fetch, RemoveVolume
 from .core.model import Image, Invalid, Stack
-from .core.recovery import recovery, teardown
-from .core.rollout import advance
-from .core.state import AT_ONCE, Outcome, Rollout, milestone
+from .core.rollout.commands import Begun, Done, Fetch, RemoveVolume
+from .core.rollout.recovery import recovery, teardown
+from .core.rollout.rollout import advance
+from .core.rollout.state import AT_ONCE, Outcome, Rollout, milestone
+from .core.shown import report
 from .host import open_for, open_host, ran_before, serving_stack
 from .journal import SqliteJournal
 from .perform import Host, clear_files, local_image, observe, withdraw

@@ -10,9 +10,9 @@ from typing import Any
 
 from .adapters import docker_engine
 from .adapters.local import Busy
-from .core import report
 from .core.model import Invalid
 from .core.releases import KEEP
+from .core.shown import report
 from .ports import PortError
 from .request import IngressSettings, Request
 

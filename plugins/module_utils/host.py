@@ -10,7 +10,7 @@ from . import releases
 from .adapters import docker_engine
 from .adapters.local import HostFiles, WallClock
 from .core.model import Invalid, Stack
-from .core.plan import Ran
+from .core.rollout.plan import Ran
 from .journal import SqliteJournal
 from .perform import Host
 from .ports import Ingress

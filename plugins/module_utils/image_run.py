@@ -13,8 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from .adapters.images import Images, SourceError, no_bundle, tool_path
-from .core import image_sources as sources
-from .core.image_sources import Attempt, Pack, Wanted
+from .core.images import image_sources as sources
+from .core.images.image_sources import Attempt, Pack, Wanted
 from .core.model import Image, Json
 from .ports import PortError
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .core.behind import merged_definition
 from .core.model import Json
-from .core.plan import Ran
-from .core.recovery import Unfinished
 from .core.releases import KEEP, Release
+from .core.rollout.behind import merged_definition
+from .core.rollout.plan import Ran
+from .core.rollout.recovery import Unfinished
 from .ports import PortError
 
 KEEP_DAYS = 90

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .adapters.local import HostFiles
-from .core import page as core
-from .core import timeline
+from .core.shown import page as core
+from .core.shown import timeline
 from .host import open_host
 from .journal import SqliteJournal, Summary
 from .perform import Host

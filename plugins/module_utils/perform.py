@@ -9,8 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .core import restore_points, yaml_text
-from .core.commands import (
+from .core import yaml_text
+from .core.compose import restore_points
+from .core.images.image_sources import reference
+from .core.labels import create_body
+from .core.model import Finding, Gate, Image, Json, Observation, Service, Stack
+from .core.rollout.commands import (
     Announce,
     Command,
     Create,
@@ -35,13 +39,10 @@ from .core.commands import (
     Withdraw,
     WriteFiles,
 )
-from .core.converge import UNKNOWN
-from .core.image_sources import reference
-from .core.labels import create_body
-from .core.model import Finding, Gate, Image, Json, Observation, Service, Stack
-from .core.report import plan_lines
-from .core.state import Rollout, milestone
-from .core.timeline import plan_entry
+from .core.rollout.converge import UNKNOWN
+from .core.rollout.state import Rollout, milestone
+from .core.shown.report import plan_lines
+from .core.shown.timeline import plan_entry
 from .ports import Clock, Engine, Files, ImageStore, Ingress, Journal, PortError
 
 LOG_LINES = 20

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from .core.model import Gate, Image, Json, Network, Observed, Route, Sample, Service, Volume
-from .core.recovery import Unfinished
+from .core.rollout.recovery import Unfinished
 
 
 class PortError(Exception):

@@ -15,8 +15,8 @@ from .adapters.haproxy import HAProxy
 from .adapters.local import HostFiles
 from .adapters.proxy_files import text_of
 from .adapters.traefik import Traefik
-from .core import traefik_config
-from .core.proxy_settings import ACME_CA, DRIVERS, Wanted, settings_of
+from .core.proxy import traefik_config
+from .core.proxy.proxy_settings import ACME_CA, DRIVERS, Wanted, settings_of
 
 DRIVER_FILE = "driver"
 """names the driver that the folder was configured for"""

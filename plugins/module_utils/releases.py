@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .core import compose, image_sources
 from .core import releases as core
+from .core.compose import compose
+from .core.compose.scope import Context
+from .core.images import image_sources
 from .core.model import Finding, Image, Invalid, Stack
 from .core.releases import Release
-from .core.scope import Context
 from .journal import SqliteJournal
 from .ports import Files, ImageStore, PortError
 

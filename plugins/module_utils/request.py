@@ -14,10 +14,10 @@ from typing import Any
 
 from . import releases
 from .adapters.local import LONGEST_WAIT, host_key
-from .core import compose
+from .core.compose import compose
+from .core.compose.scope import Context
 from .core.model import Finding, Invalid, Json, Stack
 from .core.releases import KEEP, MOST, Release, by_rollback_config, chosen
-from .core.scope import Context
 from .journal import KEEP_DAYS, SqliteJournal
 
 

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
-from .core.commands import Begun, Command, Done, Event, Failed, Fetch, Look, Observe, as_json
 from .core.model import Sample
-from .core.rollout import advance
-from .core.state import Rollout
+from .core.rollout.commands import Begun, Command, Done, Event, Failed, Fetch, Look, Observe, as_json
+from .core.rollout.rollout import advance
+from .core.rollout.state import Rollout
 from .perform import Host, perform
 from .ports import PortError
 

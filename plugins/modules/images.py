@@ -163,7 +163,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import build_contexts
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.images import Images, connected
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import image_sources
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.images import image_sources
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import require_sdk
 from ansible_collections.quaylock.stacks.plugins.module_utils.image_run import Outcome, Run, Settings

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose.nodes import kind
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose.stores import is_bind
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.nodes import kind
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.stores import is_bind
 
 from . import compose_merge, env_files
 from .compose_yaml import BrokenYamlError, Override, documents

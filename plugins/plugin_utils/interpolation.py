@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.nodes import plain
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose.nodes import plain
 
 _NAME = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
 _OPERATOR = re.compile(r":?[-?+]")

@@ -10,7 +10,7 @@ from typing import Any
 from ansible import constants
 from ansible.utils import color
 from ansible.utils.display import Display
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import board
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown import board
 
 display = Display()
 

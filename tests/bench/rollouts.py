@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import timeline
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown import timeline
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 
 from tests.bench import lakehouse

@@ -25,7 +25,7 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.haproxy import HAProxy
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.traefik import Traefik
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Route
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint, Settings
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Entrypoint, Settings
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 from ansible_collections.quaylock.stacks.tests.load import Load

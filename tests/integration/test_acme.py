@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Acme, Entrypoint
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Acme, Entrypoint
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import fixture_image
 from ansible_collections.quaylock.stacks.tests.integration import proxies

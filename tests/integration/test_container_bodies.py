@@ -19,7 +19,7 @@ from typing import Any
 
 import docker
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import Context, read
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose.compose import Context, read
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
 from ansible_collections.quaylock.stacks.plugins.plugin_utils.compose_files import load
 from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Entrypoint
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.integration import proxies
 from ansible_collections.quaylock.stacks.tests.integration.proxies import KINDS, WEB, Local, Proxy, Replicas, servers

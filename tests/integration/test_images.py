@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import build_contexts
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.images import Images, SourceError
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import image_sources
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.images import image_sources
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.image_run import Outcome, Run, Settings
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError

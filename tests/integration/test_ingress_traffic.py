@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Route
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.routing import Entrypoint
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Entrypoint
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.integration import proxies

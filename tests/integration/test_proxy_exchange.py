@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, proxy
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy_settings import Wanted
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.proxy_settings import Wanted
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.integration import proxies

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.traefik import Traefik
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import traefik_config
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy import traefik_config
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
 from ansible_collections.quaylock.stacks.tests.integration import proxies, test_blue_green, test_rollout_routed

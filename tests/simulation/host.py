@@ -6,8 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.behind import merged
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.labels import IMAGE, NUMBER, ROLLOUT, SERVICE, SPEC
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.labels import (
+    IMAGE,
+    NUMBER,
+    ROLLOUT,
+    SERVICE,
+    SPEC,
+)
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Gate,
     Image,
@@ -19,8 +24,9 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Service,
     Volume,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Ran
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import Unfinished
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.behind import merged
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.plan import Ran
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.recovery import Unfinished
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import Entry
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import Port, PortError
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.state import Outcome, Rollout
 
 from . import promises
 from .faults import Kind, draw

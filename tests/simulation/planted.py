@@ -12,8 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import perform
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import converge, gate, plan, recovery, rollout, track
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Remove, Stop, TakePoint
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import (
+    converge,
+    gate,
+    plan,
+    recovery,
+    rollout,
+    track,
+)
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import Remove, Stop, TakePoint
 
 from . import host, process
 

@@ -12,8 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import converge, plan, recovery, rollout
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import Done, Failed, Record, Rename, Route
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import converge, plan, recovery, rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
+    Done,
+    Failed,
+    Record,
+    Rename,
+    Route,
+)
 
 from . import host, process
 from .planted import Patch, plant, wrapped

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import (
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
     Begun,
     Command,
     Done,
@@ -28,10 +29,9 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
     Stop,
     as_json,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.recovery import recovery, teardown
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import advance
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Phase, Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.recovery import recovery, teardown
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.rollout import advance
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.state import Outcome, Phase, Rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.perform import Host, observe, perform
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 

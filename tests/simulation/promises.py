@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import (
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
     Announce,
     Command,
     Create,
@@ -24,9 +25,8 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands impo
     Unroute,
     WriteFiles,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Action
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Phase, Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.plan import Action
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.state import Outcome, Phase, Rollout
 
 from .world import Container, World
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import compose
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import compose
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import Ran
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.plan import Ran
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import KEEP_DAYS, SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 

@@ -111,8 +111,27 @@ def test_only_the_adapters_speak_to_the_outside() -> None:
 def test_an_adapter_decides_nothing() -> None:
     adapters = [p for p in ALL if p.parent == ENGINE / "adapters"]
     assert adapters
-    for decided in ("plan", "rollout", "converge", "gate", "report"):
+    for decided in ("rollout", "shown"):
         assert those_who_import(f"module_utils.core.{decided}", adapters) == set(), decided
+
+
+KNOWS = {"compose": set(), "proxy": set(), "images": set(), "rollout": {"compose"}, "shown": {"rollout"}}
+"""the parts of the core, and which others each may know; what they share lies beside them"""
+
+
+@pytest.mark.parametrize("part", KNOWS)
+def test_a_part_of_the_core_knows_few_others(part: str) -> None:
+    core = ENGINE / "core"
+    assert {p.parent.name for p in core.glob("*/__init__.py")} == set(KNOWS)
+    inside = [p for p in ALL if p.parent == core / part]
+    for other in KNOWS.keys() - KNOWS[part] - {part}:
+        assert those_who_import(f"module_utils.core.{other}", inside) == set(), other
+
+
+def test_what_the_parts_share_knows_none_of_them() -> None:
+    shared = [p for p in ALL if p.parent == ENGINE / "core"]
+    for part in KNOWS:
+        assert those_who_import(f"module_utils.core.{part}", shared) == set(), part
 
 
 def test_the_host_needs_no_yaml_and_no_jinja() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import compose
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import compose
 from ansible_collections.quaylock.stacks.tests.load.releases import BAD, DRAIN, SLOW, STREAM, Release, ours, series
 
 CONTEXT = compose.Context(

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import perform, runner
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import commands as c
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.converge import Goal
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Gate,
     Image,
@@ -26,7 +24,9 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Stack,
     TcpProbe,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Outcome, Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import commands as c
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.converge import Goal
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.state import Outcome, Rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.simulation.host import (
     Behaviour,

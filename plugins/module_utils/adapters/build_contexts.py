@@ -18,8 +18,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from ..core.build_context import Entry, declared, fingerprint, ignore_rules, ignored
-from ..core.image_sources import CA_FILE, Pack
+from ..core.images.build_context import Entry, declared, fingerprint, ignore_rules, ignored
+from ..core.images.image_sources import CA_FILE, Pack
 from ..ports import PortError
 
 SCRIPT = "base.sh"

@@ -10,7 +10,7 @@ import ssl
 from dataclasses import dataclass
 
 from ..core.model import Route
-from ..core.routing import SERVED_BY, SERVER_HEADER, STAMP_HEADER, TOKEN_HEADER, Entrypoint, Settings
+from ..core.proxy.routing import SERVED_BY, SERVER_HEADER, STAMP_HEADER, TOKEN_HEADER, Entrypoint, Settings
 from ..ports import PortError
 
 ANSWER = 10.0

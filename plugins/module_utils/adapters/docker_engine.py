@@ -21,7 +21,8 @@ try:
 except ImportError as error:  # the module says it with the next step
     MISSING = str(error)
 
-from ..core import gates_of, labels
+from ..core import labels
+from ..core.compose import gates_of
 from ..core.model import Build, ExecProbe, Gate, Image, Json, Network, Observed, Probe, Sample, Service, Volume
 from ..ports import Port, PortError
 from . import dns_names, images, probes, processes

@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from ..core import haproxy_answers as answers
-from ..core import haproxy_commands as commands
-from ..core import haproxy_config as language
 from ..core.model import Route
-from ..core.routing import Backend, Settings, State, Table, TableError, owner_of, read_table, table_json
+from ..core.proxy import haproxy_answers as answers
+from ..core.proxy import haproxy_commands as commands
+from ..core.proxy import haproxy_config as language
+from ..core.proxy.routing import Backend, Settings, State, Table, TableError, owner_of, read_table, table_json
 from ..ports import PortError
 from .confirmations import Answer, UnconfirmedError, connect
 from .proxy_files import LOOK, put, text_of

@@ -30,7 +30,7 @@ try:
 except ImportError:  # docker_engine.MISSING says it, and glue.require_sdk tells the user
     _BROKEN = (OSError,)
 
-from ..core.image_sources import CA_FILE, Reason, build_reason, full, reason, reference
+from ..core.images.image_sources import CA_FILE, Reason, build_reason, full, reason, reference
 from ..core.model import Image
 from ..ports import PortError
 from . import build_contexts

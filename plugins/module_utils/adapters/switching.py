@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from ..core.model import Route
-from ..core.routing import Backend, Member, Settings, State, Table, TableError, conflicts, spoken, unsafe
+from ..core.proxy.routing import Backend, Member, Settings, State, Table, TableError, conflicts, spoken, unsafe
 from ..ports import PortError
 from .confirmations import ANY, Answer, UnconfirmedError, ask, asked, expect
 from .proxy_files import LOOK, locked

@@ -24,9 +24,9 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Protocol
 
-from ..core import traefik_config as language
 from ..core.model import Route
-from ..core.routing import TOKEN_HEADER, Backend, Settings, Table, TableError, read_table, table_json
+from ..core.proxy import traefik_config as language
+from ..core.proxy.routing import TOKEN_HEADER, Backend, Settings, Table, TableError, read_table, table_json
 from ..ports import PortError
 from .confirmations import Answer, UnconfirmedError, ask, connect, expect
 from .proxy_files import LOOK, put, text_of

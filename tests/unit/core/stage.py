@@ -13,15 +13,6 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import commands as c
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.commands import (
-    Begun,
-    Command,
-    Done,
-    Event,
-    Failed,
-    Look,
-)
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Condition,
     Dependency,
@@ -38,8 +29,17 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     TcpProbe,
     Volume,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import advance
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.state import Rollout
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import commands as c
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
+    Begun,
+    Command,
+    Done,
+    Event,
+    Failed,
+    Look,
+)
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.rollout import advance
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.state import Rollout
 
 STACK = "shop"
 GATE = Gate(probes=(TcpProbe(80),), passes=2, cadence=0.5, hold=5, deadline=30, progress=30, retries=2)

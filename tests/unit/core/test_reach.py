@@ -16,8 +16,8 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Observation,
     TcpProbe,
 )
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.plan import problems
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.reach import ordered, reached, unreachable
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.plan import problems
 
 from .stage import service, stack
 

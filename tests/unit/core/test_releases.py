@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.core import compose, releases
+from ansible_collections.quaylock.stacks.plugins.module_utils.core import releases
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import compose
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.releases import Release, Version, chosen, compare
 
