@@ -88,3 +88,32 @@ def test_a_port_that_is_taken_leaves_the_old_configuration(proxy: Proxy, replica
     proxy.ingress.configure(replace(proxy.settings, entrypoints=(*proxy.settings.entrypoints, taken)))
     assert proxy.get(port=18081)[0] == 404
     assert proxy.get()[0] == 200
+
+
+@pytest.mark.parametrize("change", ["the route leaves", "another stack's change", "the route comes again"])
+def test_a_proxy_that_read_its_configuration_before_it_was_written_is_put_right(
+    proxy: Proxy, replicas: Replicas, change: str
+) -> None:
+    """It was starting, and did not answer yet, when a route was taken away: it runs what the file said before."""
+    other, backend = replace(WEB, host="other.example.org"), {"web-1": replicas.start("web-1", "v1")}
+    proxy.ingress.route("shop", "web", [WEB], backend)
+    before = {name: (proxy.folder / "conf" / name).read_text() for name in ("haproxy.cfg", "routes.json")}
+    proxy.kill()
+    proxy.ingress.unroute("shop", "web")
+    after = {name: (proxy.folder / "conf" / name).read_text() for name in before}
+    (proxy.folder / "conf/haproxy.cfg").write_text(before["haproxy.cfg"])
+    proxy.start()
+    proxy.up()
+    (proxy.folder / "conf/haproxy.cfg").write_text(after["haproxy.cfg"])
+    assert proxy.ingress.routed("shop") == {"web": {"web-1"}}, "it runs another configuration than its file has"
+    if change == "the route leaves":
+        proxy.ingress.unroute("shop", "web")
+    elif change == "another stack's change":
+        proxy.ingress.route("other", "web", [other], backend)
+    else:
+        proxy.ingress.route("shop", "web", [WEB], backend)
+    wanted = {"web": {"web-1"}} if change == "the route comes again" else {}
+    assert proxy.ingress.routed("shop") == wanted
+    assert proxy.get()[0] == (200 if wanted else 404)
+    proxy.restarted()
+    assert proxy.ingress.routed("shop") == wanted

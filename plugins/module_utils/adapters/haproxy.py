@@ -255,6 +255,10 @@ class HAProxy(Switching):
         table = self._merged(table)
         if not sound or text_of(self._config_path) != language.render(table):
             self._write(table)
+        if self._running_structure() not in ("", language.structure(table)):
+            # it was starting while the files were written, or whoever reloaded it was killed before they were
+            self._say(f"the proxy does not run the routes of {self._table_path}; it is reloaded")
+            self._reload(table)
         return table
 
     def _merged(self, table: Table) -> Table:
