@@ -156,6 +156,12 @@ def traffic_moves_before_the_hold(patch: Patch) -> None:
 
 
 @plant
+def what_is_kept_takes_traffic_unseen(patch: Patch) -> None:
+    """A service gets its first route while its replica is just starting again."""
+    patch.setattr(track.Track, "anew", ())
+
+
+@plant
 def the_commit_does_not_wait_for_the_switch(patch: Patch) -> None:
     """The release is written down while the proxy still sends everything to the old one."""
 

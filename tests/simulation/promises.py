@@ -154,6 +154,10 @@ def unfit(world: World, rollout: Rollout, command: Command, hurt: Hurt) -> str:
             continue
         if container.row < known.gate.passes:
             return f"{name} takes traffic after {container.row} passes since its start"
+        track = rollout.tracks.get(command.service) if rollout.phase is Phase.ROLLING else None
+        before = rollout.seen.routed.get(command.service, frozenset())
+        if track is not None and name not in before and name not in track.watches:
+            return f"{name} takes traffic for the first time, and nobody looked at it"
         released = any(c is container for c in world.serving)
         if incumbent and not released and not _held(world, container, known):
             return f"{name} takes the traffic of a generation that serves before it was held"

@@ -272,7 +272,7 @@ def _drive(rollout: Rollout) -> Step:
             *(EnsureVolume(k) for k in rollout.plan.volumes),
         )
         rollout, commands = issue(rollout, ensure)
-        return (rollout, commands) if commands else _drive(replace(rollout, phase=Phase.ROLLING))
+        return (rollout, commands) if commands else _begin_rolling(rollout)
     if rollout.phase is Phase.ROLLING:
         moved = {n: way for n, t in rollout.tracks.items() if (way := moved_on(t, rollout.now)) is not t}
         if moved:
@@ -294,6 +294,16 @@ def _drive(rollout: Rollout) -> Step:
     if rollout.phase is Phase.CLOSING and not rollout.pending:
         return replace(rollout, phase=Phase.DONE), ()
     return rollout, ()
+
+
+def _begin_rolling(rollout: Rollout) -> Step:
+    """Kept replicas that are to take traffic are looked at from now on, as new ones are from their start."""
+    rollout, anew = replace(rollout, phase=Phase.ROLLING), {n: t for n, t in rollout.tracks.items() if t.anew}
+    if not anew:
+        return _drive(rollout)
+    watched = {n: replace(t, watches={r: Watch(since=rollout.now) for r in t.anew}) for n, t in anew.items()}
+    looks = tuple(Look(n, r, rollout.now) for n, t in anew.items() for r in t.anew)
+    return issue(replace(rollout, tracks={**rollout.tracks, **watched}), looks)
 
 
 def _stand_still(rollout: Rollout) -> Step:

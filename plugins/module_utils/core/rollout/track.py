@@ -101,7 +101,12 @@ class Track:
         if self.service.one_shot or self.turn == len(self.batches):
             return self.settled
         new = self.new(self.turn)
-        return self.are_held(new) if self.beside else self.are_ready(new)
+        return self.are_ready(self.anew) and (self.are_held(new) if self.beside else self.are_ready(new))
+
+    @property
+    def anew(self) -> tuple[str, ...]:
+        """Kept replicas that the proxy does not send traffic to yet: running is not passing, so they are looked at."""
+        return tuple(o.name for o in self.change.keep if self.moves_traffic and o.name not in self.trusted)
 
     @property
     def settled(self) -> bool:
@@ -156,7 +161,7 @@ class Track:
         """Who takes traffic while the batch comes: what stays, earlier batches, and old replicas that leave later."""
         left = {n for b in self.batches[: self.turn + 1] for n in b.leave}
         return (
-            *(o.name for o in self.change.keep),
+            *(o.name for o in self.change.keep if o.name not in self.anew or self.are_ready([o.name])),
             *(n for turn in range(self.turn) for n in self.new(turn)),
             *(o.name for o in self.change.old if o.running and o.name in self.trusted and o.name not in left),
         )

@@ -568,3 +568,21 @@ def test_a_teardown_removes_nothing_that_is_not_its_own() -> None:
     there = seen(observed("web-1"), networks={"shop_default": {}}, volumes=("shop_kept",))
     stage = Stage(teardown("r2", made, there, remove_volumes=True), there).play()
     assert [w for w in stage.line if w.startswith(("removenetwork", "removevolume"))] == []
+
+
+def test_a_kept_replica_that_gets_its_first_route_is_looked_at_before() -> None:
+    """It runs, and nobody saw it pass: whoever was killed may just have started it again."""
+    routed = service("web", routed=True)
+    stage = played(routed, there=seen(observed("web-1")))
+    looks = [c for c in stage.asked if isinstance(c, Look) and c.name == "shop-web-1"]
+    assert stage.rollout.outcome is Outcome.DEPLOYED
+    assert stage.line.count("route web=web-1") == 1
+    assert len(looks) >= routed.gate.passes
+    assert stage.times["route web=web-1"] > 0
+    sick = played(routed, there=seen(observed("web-1")), ready={"web-1": None})
+    assert sick.rollout.outcome is Outcome.ROLLED_BACK
+    assert [w for w in sick.line if w.startswith(("route", "stop", "remove"))] == []
+    known = played(
+        service("web", 2, routed=True), there=seen(observed("web-1"), routed={"web": frozenset({"shop-web-1"})})
+    )
+    assert [c for c in known.asked if isinstance(c, Look) and c.name == "shop-web-1"] == [], "it serves already"
