@@ -49,6 +49,8 @@ def hunt(number: int, most: int) -> Found:
                 run()
             except Broken as error:
                 return where, str(error)
+            except (TypeError, AttributeError, NameError):
+                raise  # it does not fit the engine any more, and proves nothing
             except Exception as error:  # a mistake may break more than a promise
                 return where, f"{type(error).__name__}: {error}"
     return "", ""

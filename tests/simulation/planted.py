@@ -175,9 +175,9 @@ def the_commit_does_not_wait_for_the_switch(patch: Patch) -> None:
 def the_old_is_removed_before_the_commit(patch: Patch) -> None:
     """There is nothing to go back to."""
 
-    def spoiled(real: Any, state: Any, track: Any) -> Any:
+    def spoiled(real: Any, state: Any, track: Any, *more: Any) -> Any:
         olds = track.change.old if track.started and track.ready else ()
-        return (*real(state, track), *(Remove(track.service.name, o.name) for o in olds))
+        return (*real(state, track, *more), *(Remove(track.service.name, o.name) for o in olds))
 
     wrapped(patch, rollout, "_next", spoiled)
 
@@ -186,8 +186,8 @@ def the_old_is_removed_before_the_commit(patch: Patch) -> None:
 def the_old_is_stopped_before_the_new_one_is_ready(patch: Patch) -> None:
     """Start-first is not."""
 
-    def spoiled(real: Any, state: Any, track: Any) -> Any:
-        return (*real(state, track), *(Stop(track.service.name, o.name, 1.0) for o in track.change.old))
+    def spoiled(real: Any, state: Any, track: Any, *more: Any) -> Any:
+        return (*real(state, track, *more), *(Stop(track.service.name, o.name, 1.0) for o in track.change.old))
 
     wrapped(patch, rollout, "_next", spoiled)
 
