@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import lakehouse
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, table
 from tests.bench.rollouts import Compose, Ours, timed
 from tests.fixtures.stacks.web_image import web_image
 
@@ -22,24 +22,27 @@ def scale(only: str = "") -> list[Figure]:
     for size in SIZES:
         model = lakehouse.model(image, size=size)
         with tempfile.TemporaryDirectory(prefix="quaylock-bench.") as folder:
-            ours = _measured(Ours(Path(folder), model)) if only != "peer" else (None, None, None)
-            peer = _measured(Compose(Path(folder), model)) if only != "ours" else (None, None, None)
-        names = ("from nothing to healthy", "nothing to do", "memory of the process")
-        units = ("s", "s", "MiB")
-        found += [
+            ours = _measured(Ours(Path(folder), model)) if only != "peer" else (None,) * 4
+            peer = _measured(Compose(Path(folder), model)) if only != "ours" else (None,) * 4
+        names = ("from nothing to healthy", "until the process ends", "nothing to do", "memory of the process")
+        units = ("s", "s", "s", "MiB")
+        part = [
             Figure(f"{size} services, {name}", mine, theirs, None, unit)
             for name, mine, theirs, unit in zip(names, ours, peer, units, strict=True)
         ]
+        print(table(part), flush=True)
+        found += part
     return found
 
 
-def _measured(side: Compose | Ours) -> tuple[float, float, float]:
-    """Seconds of a cold start, seconds of a run with nothing to do, MiB."""
+def _measured(side: Compose | Ours) -> tuple[float, float, float, float]:
+    """Seconds until all are healthy, until the process ends, and with nothing to do; MiB."""
     try:
         side.down()
         cold = timed(side.cold)
         most = side.memory
+        healthy = side.healthy if isinstance(side, Ours) else cold
         again = statistics.median(timed(side.again) for _turn in range(3))
-        return cold, again, most
+        return healthy, cold, again, most
     finally:
         side.down()
