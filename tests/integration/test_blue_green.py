@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["haprox
 
 network, image, harbour = real.network, real.image, routed.harbour
 proxy = real.proxy_of("haproxy")
+MORE = partial(pytest.param, marks=pytest.mark.more)
 WHOLE: dict[str, Any] = {"x-quaylock": {"strategy": "blue-green"}}
 
 
@@ -90,7 +92,7 @@ def test_what_fails_after_the_switch_takes_all_of_it_back(harbour: Harbour, prox
     assert '"version":"v1"' in proxy.get()[1]
 
 
-@pytest.mark.parametrize(("what", "do"), [("done", "Route"), ("done", "Announce")])
+@pytest.mark.parametrize(("what", "do"), [("done", "Route"), MORE("done", "Announce")])
 def test_killed_in_the_switch_it_goes_back_as_a_whole(harbour: Harbour, proxy: real.Proxy, what: str, do: str) -> None:
     harbour.deployed(release("v1"), **WHOLE)
     before = {name: identity for name, (identity, _at) in harbour.identities().items()}

@@ -40,6 +40,7 @@ def test_good_and_bad_releases_under_load_lose_nothing(harbour: Harbour, proxy: 
     test_rollout_routed.test_good_and_bad_releases_under_load_lose_nothing(harbour, proxy)
 
 
+@pytest.mark.more
 def test_a_return_and_a_whole_stack_lose_nothing(harbour: Harbour, proxy: Proxy) -> None:
     test_rollout_routed.test_a_return_to_a_kept_release_loses_nothing(harbour, proxy)
     test_blue_green.test_the_whole_stack_is_switched_when_its_last_replica_has_passed(harbour, proxy)
