@@ -160,7 +160,7 @@ STAGES: dict[str, Callable[[], Counts]] = {
     "simulate": simulate,
     "molecule": molecule,
     "integration": lambda: pytest("integration", "tests/contract", "tests/integration", *MORE),
-    "e2e": lambda: pytest("e2e", "tests/e2e", *MORE),
+    "e2e": lambda: pytest("e2e", "tests/e2e"),
 }
 WITH_ENGINE = {"molecule", "integration", "e2e"}
 
