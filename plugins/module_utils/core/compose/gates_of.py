@@ -178,17 +178,20 @@ def _probe(entry: Node) -> Probe | None:
 
 
 def _exec(node: Node) -> ExecProbe | None:
+    return ExecProbe(*command(node, ExecProbe(()).timeout, "pg_isready"))
+
+
+def command(node: Node, timeout: float, example: str) -> tuple[tuple[str, ...], float]:
     """A command alone, or with its timeout."""
-    standard = ExecProbe(())
     told = isinstance(node.value, Mapping)
-    command = node.at("command") if told else node
-    words = command.texts()
-    timeout = node.at("timeout").seconds(standard.timeout, 0.001) if told else standard.timeout
+    asked = node.at("command") if told else node
+    words = asked.texts()
     if told:
-        node.close()
+        timeout = node.at("timeout").seconds(timeout, 0.001)
+        node.close(extensions=False)
     if not words:
-        command.refuse("is not a command", 'write it as a list: ["pg_isready", "-q"]')
-    return ExecProbe(tuple(words), timeout)
+        asked.refuse("is not a command", f'write it as a list: ["{example}", "-q"]')
+    return tuple(words), timeout
 
 
 def routes(service: Node, context: Context) -> tuple[Route, ...]:

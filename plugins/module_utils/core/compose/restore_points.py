@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from ..model import Observed, RestorePoint, Service
+from .gates_of import command
 from .nodes import Node
 
 LONGEST_NAME = 200
@@ -18,17 +19,10 @@ def read(service: Node, one_shot: bool) -> RestorePoint | None:
     node = service.at("x-quaylock").at("restore_point")
     if not node.given:
         return None
-    told = isinstance(node.value, Mapping)
-    command = node.at("command") if told else node
-    words = command.texts()
-    timeout = node.at("timeout").seconds(RestorePoint(()).timeout, 0.001) if told else RestorePoint(()).timeout
-    if told:
-        node.close(extensions=False)
-    if not words:
-        command.refuse("is not a command", 'write it as a list: ["/usr/local/bin/dump"]')
+    words, timeout = command(node, RestorePoint(()).timeout, "pg_dump")
     if one_shot:
         node.refuse("is taken in a replica that serves, and a one-shot ends", "move it to the service with the data")
-    return RestorePoint(tuple(words), timeout)
+    return RestorePoint(words, timeout)
 
 
 def places(services: Iterable[Service], seen: Iterable[Observed]) -> tuple[tuple[str, str], ...]:
