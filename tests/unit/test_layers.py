@@ -115,7 +115,14 @@ def test_an_adapter_decides_nothing() -> None:
         assert those_who_import(f"module_utils.core.{decided}", adapters) == set(), decided
 
 
-KNOWS = {"compose": set(), "proxy": set(), "images": set(), "rollout": {"compose"}, "shown": {"rollout"}}
+KNOWS = {
+    "compose": set(),
+    "backup": set(),
+    "proxy": set(),
+    "images": set(),
+    "rollout": {"compose"},
+    "shown": {"rollout"},
+}
 """the parts of the core, and which others each may know; what they share lies beside them"""
 
 

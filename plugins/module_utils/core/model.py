@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Union
 
+from .items import NO_BACKUP, BackupPlan
+
 Json = Mapping[str, Any]
 """A JSON object that nobody changes after it was made."""
 
@@ -218,6 +220,8 @@ class Service:
     depends_on: tuple[Dependency, ...] = ()
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    """keys of volumes and paths of the host that it may write"""
     labels: Json = field(default_factory=dict)
     one_shot: bool = False
     order: Order = Order.START_FIRST
@@ -295,6 +299,7 @@ class Stack:
     """the Compose model as it lands in compose.yaml on the host: complete, without secrets"""
     blue_green: bool = False
     """nothing new takes traffic or names before all that is new has passed (`x-quaylock.strategy: blue-green`)"""
+    backup: BackupPlan = NO_BACKUP
 
     def service(self, name: str) -> Service:
         return next(s for s in self.services if s.name == name)

@@ -26,7 +26,7 @@ from ..model import (
     Service,
     Stack,
 )
-from . import builds, gates_of, restore_points, stores, updates_of
+from . import backups_of, builds, gates_of, restore_points, stores, updates_of
 from .container import Container, container, service_labels
 from .nodes import Node
 from .rendered import rendered
@@ -98,8 +98,8 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
             "is the proxy's network", "drop it: a route attaches its service"
         )
     nodes = _active(root.at("services"), context)
-    blue_green = root.at("x-quaylock").at("strategy").one_of(STRATEGIES, STRATEGIES[0]) == BLUE_GREEN
-    root.at("x-quaylock").close(extensions=False)
+    extra = root.at("x-quaylock")
+    blue_green = extra.at("strategy").one_of(STRATEGIES, STRATEGIES[0]) == BLUE_GREEN
     root.close(_TOP)
     depends = _dependencies(root.at("services"), nodes)
     completed = {d.service: key for key, on in depends.items() for d in on if d.condition is Condition.COMPLETED}
@@ -108,6 +108,8 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
     _together(services, depends, root.at("services"))
     if blue_green:
         _all_at_once(services, root.at("services"))
+    backup = backups_of.read(extra, {service.name: service for service in services}, scope)
+    extra.close(extensions=False)
     _same_file(files, findings)
     if findings:
         raise Invalid(tuple(dict.fromkeys(findings)))
@@ -123,6 +125,7 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
         tuple(unique.values()),
         rendered(name, definition, list(nodes), routed, unique.values(), context),
         blue_green,
+        backup,
     )
 
 
@@ -239,6 +242,7 @@ def _service(
         depends_on=depends,
         networks=made.networks,
         volumes=tuple(made.mounts.volumes),
+        written=tuple(dict.fromkeys(what for _kind, what in made.mounts.writes)),
         labels=service_labels(node),
         one_shot=one_shot,
         order=Order.STOP_FIRST if bound else forward.order or Order.START_FIRST,
