@@ -105,8 +105,8 @@ def read(content: bytes) -> Manifest:
         if version != FORMAT:
             raise Unreadable(f"the manifest has format {version}, and this version of Quaylock knows {FORMAT}")
         items = tuple(_taken(entry) for entry in found.pop("items"))
-        lists = {key: tuple(found.pop(key)) for key in ("still", "warnings")}
-        return Manifest(items=items, **lists, **found)
+        still, warnings = tuple(found.pop("still")), tuple(found.pop("warnings"))
+        return Manifest(items=items, still=still, warnings=warnings, **found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, Unreadable):
             raise
