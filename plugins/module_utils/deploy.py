@@ -14,8 +14,9 @@ from typing import Any
 from . import releases
 from .adapters.local import locked, taken
 from .answers import TO_BE_FETCHED, answer_of, close, failed, missing_images, preview_answer, returning
+from .core.events import Begun, Done
 from .core.model import Image, Invalid, Stack
-from .core.rollout.commands import Begun, Done, Fetch, RemoveVolume
+from .core.rollout.commands import Fetch, RemoveVolume
 from .core.rollout.recovery import recovery, teardown
 from .core.rollout.rollout import advance
 from .core.rollout.state import AT_ONCE, Outcome, Rollout, milestone

@@ -1,92 +1,59 @@
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The runner: performs commands in threads, tells the journal before and after, and feeds the outcome back."""
+"""The runner of rollouts: what the loop asks before and after each command, and what the journal is told of it."""
 
 from __future__ import annotations
 
 import contextlib
-import heapq
-import queue
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from typing import Any
 
+from .core.events import Begun, Done, Event, Failed, as_json
 from .core.model import Sample
-from .core.rollout.commands import Begun, Command, Done, Event, Failed, Fetch, Look, Observe, as_json
+from .core.rollout.commands import Command, Fetch, Look, Observe
 from .core.rollout.rollout import advance
 from .core.rollout.state import Rollout
+from .loop import drive
 from .perform import Host, perform
-from .ports import PortError
-
-THREADS = 12
 
 
 def run(host: Host, rollout: Rollout, perform: Callable[..., Any] = perform) -> Rollout:
-    """Drive a rollout to its end. Everything that decides is in `advance`; this waits, performs and writes down."""
-    outcomes: queue.Queue[Event] = queue.Queue()
-    later: list[tuple[float, int, Look]] = []
-    ticket = count()
-    seen: dict[str, tuple[bool, bool | None, str]] = {}
-
-    def work(command: Command, state: Rollout) -> None:
-        try:
-            value = perform(host, state, command, _teller(host, state, command))
-        except PortError as error:
-            outcomes.put(Failed(command, host.clock.now(), str(error)))
-        except Exception as error:
-            outcomes.put(Failed(command, host.clock.now(), f"{type(error).__name__}: {error}"))
-        else:
-            outcomes.put(Done(command, host.clock.now(), value))
-
-    with ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="quaylock") as pool:
-        event: Event = Begun(host.clock.now())
-        while True:
-            before = rollout
-            rollout, commands = advance(rollout, event)
-            _tell_gate(host, before, rollout, event)
-            for command in commands:
-                if isinstance(command, Look):
-                    heapq.heappush(later, (command.at, next(ticket), command))
-                elif _intend(host, rollout, command, outcomes):
-                    pool.submit(work, command, rollout)
-            if rollout.finished:
-                return rollout
-            event = _await(host, rollout, later, outcomes, lambda c, r: pool.submit(work, c, r))
-            _remember(host, rollout, event, seen)
+    """Drive a rollout to its end."""
+    return drive(host.clock, rollout, advance, _Crew(host, perform))
 
 
-def _await(
-    host: Host,
-    rollout: Rollout,
-    later: list[tuple[float, int, Look]],
-    outcomes: queue.Queue[Event],
-    submit: Callable[[Command, Rollout], Any],
-) -> Event:
-    """The next outcome; looks that became due meanwhile are sent off."""
-    while True:
-        while later and later[0][0] <= host.clock.now():
-            submit(heapq.heappop(later)[2], rollout)
-        pause = max(0.0, later[0][0] - host.clock.now()) if later else None
-        try:
-            return outcomes.get(timeout=pause)
-        except queue.Empty:
-            continue
+class _Crew:
+    """Performs a rollout's commands on a host; its journal is told before and after."""
+
+    def __init__(self, host: Host, perform: Callable[..., Any]) -> None:
+        self._host, self._perform = host, perform
+        self._seen: dict[str, tuple[bool, bool | None, str]] = {}
+
+    def intend(self, rollout: Rollout, command: Command) -> str:
+        return "" if isinstance(command, Look) else _intend(self._host, rollout, command)
+
+    def perform(self, rollout: Rollout, command: Command) -> Any:
+        return self._perform(self._host, rollout, command, _teller(self._host, rollout, command))
+
+    def heard(self, rollout: Rollout, event: Event) -> None:
+        _remember(self._host, rollout, event, self._seen)
+
+    def decided(self, before: Rollout, after: Rollout, event: Event) -> None:
+        _tell_gate(self._host, before, after, event)
 
 
-def _intend(host: Host, rollout: Rollout, command: Command, outcomes: queue.Queue[Event]) -> bool:
+def _intend(host: Host, rollout: Rollout, command: Command) -> str:
     """Write down what is about to be done. A full disk stops a rollout on its way forward, never on its way back."""
     if isinstance(command, Observe):
-        return True
+        return ""
     try:
         host.journal.log(rollout.id, host.clock.now(), "do", as_json(command))
     except (sqlite3.Error, OSError) as error:
         if rollout.goals or isinstance(command, Fetch):
-            return True
-        outcomes.put(Failed(command, host.clock.now(), f"the journal cannot be written: {error}"))
-        return False
-    return True
+            return ""
+        return f"the journal cannot be written: {error}"
+    return ""
 
 
 def _remember(host: Host, rollout: Rollout, event: Event, seen: dict[str, tuple[bool, bool | None, str]]) -> None:

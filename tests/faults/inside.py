@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, proxy, runner
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import Command, as_json
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.events import as_json
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import Command
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.state import Rollout
 from ansible_collections.quaylock.stacks.plugins.module_utils.detached import in_background
 from ansible_collections.quaylock.stacks.plugins.module_utils.host import open_host

@@ -12,14 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.events import Done, Failed
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import converge, plan, recovery, rollout
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
-    Done,
-    Failed,
-    Record,
-    Rename,
-    Route,
-)
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import Record, Rename, Route
 
 from . import host, process
 from .planted import Patch, plant, wrapped

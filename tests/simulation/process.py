@@ -14,20 +14,16 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.events import Begun, Done, Event, Failed, as_json
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Stack
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
-    Begun,
     Command,
-    Done,
-    Event,
-    Failed,
     Fetch,
     Look,
     Observe,
     Record,
     Route,
     Stop,
-    as_json,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.recovery import recovery, teardown
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.rollout import advance

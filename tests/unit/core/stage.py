@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.events import Begun, Done, Event, Failed
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     Condition,
     Dependency,
@@ -30,14 +31,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Volume,
 )
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import commands as c
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
-    Begun,
-    Command,
-    Done,
-    Event,
-    Failed,
-    Look,
-)
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import Command, Look
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.rollout import advance
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.state import Rollout
 

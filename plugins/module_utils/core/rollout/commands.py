@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Union
+from dataclasses import dataclass
+from typing import Union
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,37 +183,10 @@ Command = Union[
     RemoveVolume,
 ]
 
+# the `value` of their Done: an Image (Fetch), an Observation, a Sample (Look) or text (Explain, TakePoint)
+
 READS = (Fetch, Observe, Look, Explain)
 """Commands that change nothing a user relies on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A command ended well. `value`: an Image (Fetch), an Observation, a Sample (Look) or text (Explain, TakePoint)."""
-
-    command: Command
-    at: float
-    value: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    command: Command
-    at: float
-    error: str
-
-
-Event = Union[Begun, Done, Failed]
-
-
-def as_json(command: Command) -> Mapping[str, Any]:
-    """A command as the journal keeps it."""
-    return {"do": type(command).__name__, **asdict(command)}
 
 
 def replica_of(command: Command) -> str:

@@ -12,23 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ..events import Done, Failed
 from ..model import Gate, Sample, Service
-from .commands import (
-    Announce,
-    Command,
-    Done,
-    Drain,
-    Failed,
-    Look,
-    Remove,
-    Rename,
-    Route,
-    Start,
-    Stop,
-    Unroute,
-    Withdraw,
-    replica_of,
-)
+from .commands import Announce, Command, Drain, Look, Remove, Rename, Route, Start, Stop, Unroute, Withdraw, replica_of
 from .gate import Crowd, Watch, judge, next_look
 
 UNKNOWN = Gate(passes=1, hold=0.0, opted_out="its definition is not known")

@@ -14,22 +14,19 @@ from dataclasses import replace
 
 from .. import graph
 from ..compose.gates_of import QUICK
+from ..events import Begun, Done, Event, Failed
 from ..model import Condition, FailureAction, Finding, Update
 from . import converge
 from .batches import batches
 from .behind import merged, plan_of
 from .commands import (
     Announce,
-    Begun,
     Command,
     Create,
-    Done,
     Drain,
     EnsureNetwork,
     EnsureVolume,
-    Event,
     Explain,
-    Failed,
     Fetch,
     Look,
     Observe,

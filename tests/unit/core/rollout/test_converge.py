@@ -8,13 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.events import Done, Event, Failed
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Gate, Sample
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
     Command,
-    Done,
     Drain,
-    Event,
-    Failed,
     Look,
     Remove,
     Rename,

@@ -8,16 +8,9 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose.gates_of import QUICK
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.events import Begun, Done, Failed
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Image, Observation, Order, Sample, Stack
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import (
-    Begun,
-    Done,
-    Failed,
-    Fetch,
-    Look,
-    Observe,
-    Start,
-)
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import Fetch, Look, Observe, Start
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.recovery import (
     Unfinished,
     recovery,

@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.events import as_json
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout import commands
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.rollout.commands import as_json
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown.progress import line
 
 WEB = {"service": "web", "name": "shop-web-2"}
