@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from .core.backup.manifest import Part
 from .core.model import Gate, Image, Json, Network, Observed, Route, Sample, Service, Volume
 from .core.rollout.recovery import Unfinished
 
@@ -109,3 +111,21 @@ class Journal(Protocol):
     def log(self, rollout: str, at: float, what: str, details: Json) -> None: ...
     def unfinished(self, stack: str) -> tuple[Unfinished, Json] | None: ...
     def release(self, stack: str) -> tuple[str, Json, Json] | None: ...
+
+
+class Repository(Protocol):
+    """Where sets lie. What is streamed or read whole is there, or it is not: nothing is ever left in part.
+
+    `stream` calls `pump` with a function that takes the bytes; an error in it leaves nothing behind. `tree` stores a
+    folder of this host, `parent` being an earlier snapshot of it. `reading` gives the bytes of a part and raises at its
+    end where they were not all of it. `break_off` ends, from any thread, what is being stored with these tags.
+    """
+
+    def stream(
+        self, path: str, tags: Collection[str], pump: Callable[[Callable[[bytes | memoryview], None]], None]
+    ) -> Part: ...
+    def tree(self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = "") -> Part: ...
+    def break_off(self, tags: Collection[str]) -> None: ...
+    def reading(self, snapshot: str, path: str) -> AbstractContextManager[Iterable[bytes]]: ...
+    def read_back(self, part: Part) -> Part: ...
+    def forget(self, snapshots: Collection[str]) -> object: ...

@@ -25,7 +25,7 @@ from ..core import labels
 from ..core.compose import gates_of
 from ..core.model import Build, ExecProbe, Gate, Image, Json, Network, Observed, Probe, Sample, Service, Volume
 from ..ports import Port, PortError
-from . import dns_names, images, probes, processes
+from . import dns_names, exec_streams, images, probes, processes
 from .host import holder, listeners, overlap
 
 
@@ -383,6 +383,13 @@ class DockerEngine:
                 raise
             code: int = api.exec_inspect(made["Id"])["ExitCode"]
         return code, _unframed(output).decode(errors="replace").strip()
+
+    def stream(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> exec_streams.ExecStream:
+        """A command that runs for as long as it takes, its stdin and stdout as bytes. Whoever asks has to end it."""
+        with asking(f"running {command[0]} in {name}"):
+            return exec_streams.ExecStream(self.api, name, command, environment or {})
 
     def pid(self, name: str) -> int:
         """Of its first process, as this host sees it; 0 where it does not run."""

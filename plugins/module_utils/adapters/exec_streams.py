@@ -1,0 +1,158 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A command in a container as a stream of bytes, in both directions and without a TTY, for as long as it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..ports import PortError
+from . import processes
+
+HEADER = 8
+"""bytes before each frame: the stream (1 is stdout, 2 is stderr), three of nothing, and the size"""
+CHUNK = 2**20
+LAST_LINES = 20
+GLANCE = 1.0
+"""seconds after which somebody who waits for output looks whether the command was broken off"""
+ENDING = 10.0
+"""seconds that the engine may take to know how a command ended whose output has ended"""
+
+
+class ExecStream:
+    """One command that runs. `write` and `finish` are its stdin; `frames` is its stdout, and stderr is kept in part.
+
+    `end` may come from any thread, at any time, and more than once: whoever reads or writes gets a PortError.
+    """
+
+    def __init__(self, api: Any, container: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = f"{command[0]} in {container}"
+        self._api = api
+        self._errors: deque[bytes] = deque(maxlen=LAST_LINES)
+        self._ended = threading.Event()
+        made = api.exec_create(
+            container, list(command), stdin=True, stdout=True, stderr=True, environment=dict(environment)
+        )
+        self._id: str = made["Id"]
+        opened = api.exec_start(self._id, socket=True)
+        self._response = getattr(opened, "_response", None)  # the connection lives as long as somebody holds it
+        self._socket: socket.socket = getattr(opened, "_sock", opened)
+        self._socket.settimeout(GLANCE)
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            self._alive()
+            try:
+                view = view[self._socket.send(view) :]
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise PortError(f"{self.name} takes nothing any more: {error}; {self.said()}") from error
+
+    def finish(self) -> None:
+        """Nothing more comes to its stdin."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def frames(self) -> Iterator[memoryview]:
+        """Stdout piece by piece; a piece is good until the next one is asked for."""
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while True:
+            head = self._exactly(view[:HEADER], at_end=True)
+            if head is None:
+                return
+            stream, size = head[0], int.from_bytes(head[4:HEADER], "big")
+            while size:
+                piece = self._some(view[: min(size, CHUNK)])
+                if not len(piece):
+                    raise PortError(f"{self.name}: the engine broke off in the middle of a frame")
+                size -= len(piece)
+                if stream == 1:
+                    yield piece
+                else:
+                    self._errors.extend(bytes(piece).splitlines())
+
+    def line(self) -> Callable[[], str]:
+        """A reader of stdout, line by line, for a conversation. It gives "" at the end."""
+        pieces = self.frames()
+        rest = bytearray()
+
+        def read() -> str:
+            while b"\n" not in rest:
+                piece = next(pieces, None)
+                if piece is None:
+                    text = bytes(rest)
+                    rest.clear()
+                    return text.decode(errors="replace")
+                rest.extend(piece)
+            text, _newline, after = bytes(rest).partition(b"\n")
+            rest[:] = after
+            return text.decode(errors="replace") + "\n"
+
+        return read
+
+    def exit_code(self) -> int:
+        """How it ended, once its output has ended. Raises PortError where that cannot be known."""
+        until = threading.Event()
+        for _try in range(int(ENDING / 0.05)):
+            found = self._api.exec_inspect(self._id)
+            if not found.get("Running"):
+                code = found.get("ExitCode")
+                if code is None:
+                    break
+                return int(code)
+            until.wait(0.05)
+        raise PortError(f"{self.name}: its output has ended, and the engine does not say how it ended")
+
+    def said(self) -> str:
+        """The last lines of its stderr."""
+        text = b"\n".join(self._errors).decode(errors="replace").strip()
+        return text or "it said nothing"
+
+    def end(self) -> None:
+        """Break it off, and what it started with it."""
+        self._ended.set()
+        with contextlib.suppress(Exception):
+            processes.end(self._api.base_url, self._api.exec_inspect(self._id))
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+        with contextlib.suppress(Exception):
+            if self._response is not None:
+                self._response.close()
+
+    def _alive(self) -> None:
+        if self._ended.is_set():
+            raise PortError(f"{self.name} was broken off")
+
+    def _some(self, view: memoryview) -> memoryview:
+        """What is there, at least a byte; nothing at the end."""
+        while True:
+            self._alive()
+            try:
+                return view[: self._socket.recv_into(view)]
+            except TimeoutError:
+                continue
+            except OSError as error:
+                self._alive()
+                raise PortError(f"{self.name}: the engine does not answer any more: {error}") from error
+
+    def _exactly(self, view: memoryview, at_end: bool = False) -> memoryview | None:
+        """All of `view`; None where the stream ends before its first byte, if it may."""
+        have = 0
+        while have < len(view):
+            piece = self._some(view[have:])
+            if not len(piece):
+                if at_end and not have:
+                    return None
+                raise PortError(f"{self.name}: the engine broke off in the middle of a frame")
+            have += len(piece)
+        return view
