@@ -242,9 +242,16 @@ class SqliteJournal:
         with self._durably():
             self._db.execute(
                 "UPDATE rollouts SET ended = ?, outcome = 'interrupted' WHERE stack = ? AND ended IS NULL"
-                " AND (planned IS NULL OR kind != 'deploy')",
+                " AND (planned IS NULL OR kind != 'deploy') AND kind != 'backup'",
                 (at, stack),
             )
+
+    def unfinished_backups(self, stack: str) -> list[str]:
+        """Sets that were begun and did not reach their end, the oldest first."""
+        rows = self._all(
+            "SELECT id FROM rollouts WHERE stack = ? AND kind = 'backup' AND ended IS NULL ORDER BY begun", (stack,)
+        )
+        return [row[0] for row in rows]
 
     def release(self, stack: str) -> tuple[str, Json, Json] | None:
         """The release that serves: id, model and what was committed. None before the first, and after a teardown."""

@@ -384,6 +384,38 @@ class DockerEngine:
             code: int = api.exec_inspect(made["Id"])["ExitCode"]
         return code, _unframed(output).decode(errors="replace").strip()
 
+    def pause(self, name: str) -> None:
+        """Its processes are frozen; done if they are already."""
+        with asking(f"pausing {name}"):
+            try:
+                self.api.pause(name)
+            except APIError as error:
+                if not self._details(name)["State"]["Paused"]:
+                    raise PortError(f"pausing {name}: {error.explanation or error}") from error
+
+    def unpause(self, name: str) -> None:
+        """Its processes go on; done if they do already, or if it is gone."""
+        with asking(f"unpausing {name}"):
+            try:
+                self.api.unpause(name)
+            except APIError as error:
+                there = self._inspect(name)
+                if there is not None and there["State"]["Paused"]:
+                    raise PortError(f"unpausing {name}: {error.explanation or error}") from error
+
+    def volume_folder(self, name: str) -> str:
+        """Where a volume's files lie on this host. Raises PortError where that is not here, or not always."""
+        with asking(f"looking at volume {name}"):
+            try:
+                found = self.api.inspect_volume(name)
+            except NotFound:
+                raise PortError(f"volume {name} does not exist") from None
+        kind = (found.get("Options") or {}).get("type", "none")
+        if found["Driver"] != "local" or kind not in ("none", "bind", ""):
+            raise PortError(f"volume {name} is of the driver {found['Driver']}, type {kind}, and not this host's own")
+        device: str = (found.get("Options") or {}).get("device", "")
+        return device or str(found["Mountpoint"])
+
     def stream(
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> exec_streams.ExecStream:

@@ -1,0 +1,291 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Making a set on a host: what was left is mended first, then the release that serves says what is backed up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import secrets
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..adapters.local import locked
+from ..core.backup.commands import Alarm, Close, Command, Discard, Freeze, Open, Quiesce, ReadBack, Resume, Seal, Store
+from ..core.backup.leftovers import left
+from ..core.backup.making import Making, Outcome, Still, advance
+from ..core.backup.manifest import Manifest, Taken
+from ..core.backup.retention import due
+from ..core.events import Begun, Event, Failed, as_json
+from ..core.items import CONFIG, Quiet, Writer
+from ..core.model import Finding, Invalid, Observed, Stack
+from ..host import open_host, serving_stack
+from ..journal import SqliteJournal
+from ..loop import drive
+from ..perform import Host
+from ..ports import PortError
+from ..request import Request
+from .sources import Source, Sources
+from .vault import Vault
+
+COMMAND_PATIENCE = 60.0
+"""seconds that a command of the user's may take to hold a service still, or to let it go on"""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What of a stack is backed up now: `replicas` by service, and who holds still."""
+
+    stack: Stack
+    release: str
+    record: Mapping[str, Any]
+    replicas: Mapping[str, tuple[Observed, ...]]
+    taken_over: tuple[Taken, ...] = ()
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        over = {taken.name for taken in self.taken_over}
+        return (CONFIG, *(i.name for i in self.stack.backup.items if i.name not in over))
+
+    @property
+    def writers(self) -> tuple[Still, ...]:
+        plan = self.stack.backup
+        if not set(self.items) - {CONFIG}:
+            return ()
+        return tuple(Still(w.service, o.name) for w in plan.writers for o in self.replicas.get(w.service, ()))
+
+
+def new_id(now: float) -> str:
+    return time.strftime("s-%Y%m%d-%H%M%S-", time.gmtime(now)) + secrets.token_hex(2)
+
+
+# -- performing -----------------------------------------------------------------------
+
+
+class Crew:
+    """Performs the commands of one set; the journal is told before and after."""
+
+    def __init__(self, host: Host, wish: Wish, vault: Vault, sources: Mapping[str, Source], who: str, pin: str) -> None:
+        self._host, self._wish, self._vault, self._sources = host, wish, vault, sources
+        self._who, self._pin = who, pin
+        self.manifest: Manifest | None = None
+
+    def intend(self, making: Making, command: Command) -> str:
+        """What cannot be written down is not begun, unless it lets somebody go on or clears away."""
+        if isinstance(command, Alarm):
+            return ""
+        try:
+            self._host.journal.log(making.id, self._host.clock.now(), "do", as_json(command))
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(command, (Resume, Close, Discard)):
+                return ""
+            return f"the journal cannot be written: {error}"
+        return ""
+
+    def heard(self, making: Making, event: Event) -> None:
+        if isinstance(event, Begun) or isinstance(event.command, Alarm):
+            return
+        details = dict(as_json(event.command))
+        if isinstance(event, Failed):
+            details["error"] = event.error
+        elif isinstance(event.value, Taken):
+            details["size"] = event.value.size
+        with contextlib.suppress(sqlite3.Error, OSError):
+            what = "failed" if isinstance(event, Failed) else "done"
+            self._host.journal.log(making.id, event.at, what, details)
+
+    def decided(self, before: Making, after: Making, event: Event) -> None:
+        """Everything that was decided is in the next commands."""
+
+    def perform(self, making: Making, command: Command) -> Any:
+        if isinstance(command, Quiesce):
+            hold_still(self._host, self._writer(command.service), command.name)
+        elif isinstance(command, Resume):
+            go_on(self._host, self._wish.stack.name, self._writer(command.service), command.name)
+        elif isinstance(command, Open):
+            self._sources[command.item].open()
+        elif isinstance(command, Freeze):
+            self._sources[command.item].freeze()
+        elif isinstance(command, Store):
+            return self._sources[command.item].store()
+        elif isinstance(command, ReadBack):
+            return self._sources[command.item].read_back(making.stored[command.item])
+        elif isinstance(command, Close):
+            self._sources[command.item].close()
+        elif isinstance(command, Seal):
+            self.manifest = self._written(making)
+            self._vault.seal(self.manifest)
+        elif isinstance(command, Discard):
+            self._vault.discard(self._wish.stack.name, making.id)
+        return None
+
+    def _writer(self, service: str) -> Writer:
+        return next(w for w in self._wish.stack.backup.writers if w.service == service)
+
+    def _written(self, making: Making) -> Manifest:
+        wish = self._wish
+        images = {ref: str(entry["id"]) for ref, entry in wish.record["committed"].get("images", {}).items()}
+        return Manifest(
+            id=making.id,
+            stack=wish.stack.name,
+            host=self._vault.repository.host,
+            at=making.moment,
+            items=making.taken,
+            release=wish.release,
+            images=images,
+            quiet=round(making.quiet, 3),
+            still=tuple(sorted({w.service for w in making.writers})),
+            pinned=self._pin,
+            who=self._who,
+            warnings=tuple(f"{t.name}: {said}" for t in making.taken for said in t.warnings),
+        )
+
+
+def hold_still(host: Host, writer: Writer, name: str) -> None:
+    if writer.how is Quiet.COMMANDS:
+        _command(host, name, writer.hold)
+    elif writer.how is Quiet.STOP:
+        host.engine.stop(name, 30.0)
+    else:
+        host.engine.pause(name)
+
+
+def go_on(host: Host, stack: str, writer: Writer, name: str) -> None:
+    """It may have gone on already, and one that is gone has nothing to go on with."""
+    if name not in {seen.name for seen in host.engine.replicas(stack)}:
+        return
+    if writer.how is Quiet.COMMANDS:
+        _command(host, name, writer.go_on)
+    elif writer.how is Quiet.STOP:
+        host.engine.start(name)
+    else:
+        host.engine.unpause(name)
+
+
+def _command(host: Host, name: str, command: tuple[str, ...]) -> None:
+    code, said = host.engine.exec(name, command, COMMAND_PATIENCE)
+    if code:
+        raise PortError(f"{command[0]} in {name} ended with exit code {code}: {said or 'it said nothing'}")
+
+
+# -- a backup from beginning to end ------------------------------------------------------
+
+
+def recover(host: Host, stack: Stack, journal: SqliteJournal, vault: Vault | None) -> list[str]:
+    """Let go on what a killed backup left holding still, and collect what it stored. Says what it did."""
+    notes = []
+    writers = {w.service: w for w in stack.backup.writers}
+    for backup in journal.unfinished_backups(stack.name):
+        found = left((e.what, e.details) for e in journal.events(backup))
+        for still in found.still:
+            go_on(host, stack.name, writers.get(still.service, Writer(still.service)), still.name)
+            journal.log(
+                backup, host.clock.now(), "done", {"do": "Resume", "service": still.service, "name": still.name}
+            )
+        journal.milestone(backup, "finished", host.clock.now(), {"outcome": "interrupted"})
+        names = ", ".join(still.name for still in found.still)
+        notes.append(f"backup {backup} was interrupted" + (f"; {names} held still and went on" if names else ""))
+    if vault is not None:
+        found_left = vault.leftovers(stack.name)
+        if found_left:
+            vault.repository.forget(found_left)
+            notes.append(f"{len(found_left)} snapshots that belong to no set were collected")
+    return notes
+
+
+def wish_for(host: Host, request: Request, journal: SqliteJournal, vault: Vault, now: float) -> Wish:
+    """What is to be backed up now. Raises Invalid with everything that stands against it."""
+    release = journal.release(request.name)
+    stack = serving_stack(request.name, journal)
+    if release is None or stack is None:
+        raise Invalid((Finding("name", f"{request.name} has no release on this host", "deploy it first"),))
+    if not stack.backup.items:
+        fix = "declare x-quaylock.backup.items in its Compose file, and deploy it"
+        raise Invalid((Finding("x-quaylock.backup", f"{request.name} declares nothing to back up", fix),))
+    replicas: dict[str, tuple[Observed, ...]] = {}
+    for seen in host.engine.replicas(request.name):
+        if seen.running:
+            replicas[seen.service] = (*replicas.get(seen.service, ()), seen)
+    record = {"id": release[0], "model": release[1], "committed": release[2]}
+    return Wish(stack, release[0], record, replicas, taken_over(stack, vault, now))
+
+
+def taken_over(stack: Stack, vault: Vault, now: float) -> tuple[Taken, ...]:
+    """Items that are not due: the newest set that has them says what they are."""
+    if not any(item.every for item in stack.backup.items):
+        return ()
+    known: dict[str, Taken] = {}
+    for manifest in vault.sets(stack.name):
+        for taken in manifest.items:
+            own = taken if taken.set else _of(taken, manifest.id)
+            known.setdefault(taken.name, own)
+    return tuple(
+        known[item.name]
+        for item in stack.backup.items
+        if item.name in known and not due(item.every, known[item.name].at, now)
+    )
+
+
+def _of(taken: Taken, set_: str) -> Taken:
+    return Taken(taken.name, taken.kind, taken.parts, taken.at, set_, taken.about, taken.warnings)
+
+
+def back_up(request: Request, vault: Vault, pin: str = "", dry: bool = False) -> dict[str, Any]:
+    """Make a set of the stack. Raises Invalid, or PortError where the host or its repository cannot be used."""
+    with locked(request.locks, request.name, request.who, request.wait):
+        host, journal = open_host(request)
+        now = host.clock.now()
+        notes: list[str] = []
+        stack = serving_stack(request.name, journal)
+        if stack is not None and not dry:
+            notes = recover(host, stack, journal, vault)
+        wish = wish_for(host, request, journal, vault, now)
+        name = new_id(now)
+        sources = Sources(host, vault.repository, wish, name, posixpath.join(request.state_dir, "backup", name))
+        if found := sources.findings():
+            raise Invalid(tuple(found))
+        plan = [f"+ {item}" for item in wish.items] + [f"= {t.name} of set {t.set}" for t in wish.taken_over]
+        if dry:
+            return {"changed": True, "outcome": "planned", "plan": plan, "notes": notes}
+        journal.begin(name, request.name, "backup", request.who, now, {}, request.asked)
+        crew = Crew(host, wish, vault, sources.made(), request.who, pin)
+        making = Making(
+            name,
+            wish.items,
+            wish.writers,
+            wish.taken_over,
+            longest=wish.stack.backup.longest,
+            at_once=max(1, (os.cpu_count() or 1) // 2),
+        )
+        making = drive(host.clock, making, advance, crew)
+        journal.milestone(
+            name, "finished", host.clock.now(), {"outcome": making.outcome.value if making.outcome else ""}
+        )
+        answer = {**told(making, crew.manifest, request), "plan": plan}
+        answer["notes"] = [*notes, *answer["notes"]]
+        journal.result(name, answer)
+        return answer
+
+
+def told(making: Making, manifest: Manifest | None, request: Request) -> dict[str, Any]:
+    """The answer for whoever asked."""
+    answer: dict[str, Any] = {
+        "changed": True,
+        "set": making.id,
+        "outcome": making.outcome.value if making.outcome else "",
+    }
+    answer["notes"] = list(making.left)
+    if making.outcome is Outcome.MADE and manifest is not None:
+        items = [{"name": t.name, "type": t.kind, "size": t.size, "set": t.set or manifest.id} for t in manifest.items]
+        return {**answer, "items": items, "size": manifest.size, "quiet": manifest.quiet, "at": manifest.at}
+    lines = [f"{request.name}: set {making.id} was not made; nothing of it can be restored, and nothing is left of it"]
+    if making.left:
+        lines[0] = f"{request.name}: set {making.id} was not made, and not everything could be put back"
+    lines += [f"  why     {failure}" for failure in making.failures]
+    lines += [f"  left    {said}" for said in making.left]
+    lines.append(f"  next    {request.again}")
+    return {**answer, "failed": True, "msg": "\n".join(lines)}

@@ -1,0 +1,102 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""From an item to what reads it: which container, which folder, under which names in the repository."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..core.backup.manifest import Taken
+from ..core.items import CONFIG, BucketItem, ImageItem, Item, PathItem, PostgresItem, SqliteItem, VolumeItem
+from ..core.model import Finding
+from ..perform import Host
+from ..ports import PortError, Repository
+from .config import ConfigSource
+from .files import SqliteSource, TreeSource
+from .postgres import PostgresSource
+from .vault import tags_of
+
+if TYPE_CHECKING:
+    from .run import Wish
+
+
+class Source(Protocol):
+    """One item while a set is made: see core/backup/commands.py for what each step means.
+
+    `close` may come at any time, from another thread, and more than once; it breaks off whatever goes on.
+    """
+
+    def open(self) -> None: ...
+    def freeze(self) -> None: ...
+    def store(self) -> Taken: ...
+    def read_back(self, taken: Taken) -> tuple[str, ...]: ...
+    def close(self) -> None: ...
+
+
+class Sources:
+    """The sources of one set. `staging` is a folder on this host for copies that do not outlive the set."""
+
+    def __init__(self, host: Host, repository: Repository, wish: Wish, set_: str, staging: str) -> None:
+        self._host, self._repository, self._wish = host, repository, wish
+        self._set, self._staging = set_, staging
+        self._folders: dict[str, str] = {}
+
+    def findings(self) -> list[Finding]:
+        """What stands against the set, all of it, before anything is touched."""
+        found = []
+        for item in self._items():
+            path = f"x-quaylock.backup.items.{item.name}"
+            service = item.service if isinstance(item, (PostgresItem, BucketItem)) else ""
+            if service and not self._wish.replicas.get(service):
+                found.append(Finding(path, f"service {service} does not run", "start it, or deploy the stack again"))
+            if isinstance(item, (VolumeItem, SqliteItem)) and item.volume:
+                found += self._placed(item.volume, path)
+            if isinstance(item, (BucketItem, ImageItem)):
+                found.append(Finding(path, "cannot be backed up by this version", "drop the item"))
+        return found
+
+    def made(self) -> Mapping[str, Source]:
+        record = self._wish.record
+        stack = self._wish.stack.name
+        label = f"{stack}.{CONFIG}.json"
+        config = ConfigSource(self._repository, record, self._host.folder, label, self._tags(CONFIG))
+        return {CONFIG: config, **{item.name: self._source(item) for item in self._items()}}
+
+    def _items(self) -> list[Item]:
+        return [item for item in self._wish.stack.backup.items if item.name in self._wish.items]
+
+    def _tags(self, item: str) -> frozenset[str]:
+        return tags_of(self._wish.stack.name, self._set, item)
+
+    def _source(self, item: Item) -> Source:
+        label = f"{self._wish.stack.name}.{item.name}"
+        tags = self._tags(item.name)
+        still = bool(self._wish.writers)
+        if isinstance(item, PostgresItem):
+            container = self._wish.replicas[item.service][0].name
+            engine: Any = self._host.engine
+            return PostgresSource(engine, self._repository, item, container, label, tags, f"quaylock-{self._set}")
+        if isinstance(item, SqliteItem):
+            folder = self._folders[item.volume] if item.volume else ""
+            about = {"volume": item.volume, "file": item.path}
+            staging = posixpath.join(self._staging, item.name)
+            path = posixpath.join(folder, item.path)
+            return SqliteSource(self._repository, item.name, path, f"{label}.sqlite", tags, staging, about)
+        if isinstance(item, VolumeItem):
+            folder = self._folders[item.volume]
+            about = {"volume": item.volume}
+            return TreeSource(self._repository, item.name, "volume", folder, tags, item.exclude, about, still)
+        if isinstance(item, PathItem):
+            return TreeSource(self._repository, item.name, "path", item.path, tags, item.exclude, warm=still)
+        raise PortError(f"{item.name}: no source")
+
+    def _placed(self, key: str, path: str) -> list[Finding]:
+        """Where a volume lies on this host."""
+        name = next((v.name for v in self._wish.stack.volumes if v.key == key), "")
+        try:
+            self._folders[key] = self._host.engine.volume_folder(name)
+        except PortError as error:
+            return [Finding(f"{path}.volume", str(error), "back it up where its data lies")]
+        return []

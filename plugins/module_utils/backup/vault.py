@@ -1,0 +1,102 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The sets in a repository: a set is its manifest, and whatever has none is collected.
+
+Snapshots are marked by tags: stack=, set=, item=, and manifest. Manifests are read once and kept beside the journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+
+from ..adapters.local import HostFiles
+from ..core.backup import manifest as manifests
+from ..core.backup.manifest import Manifest
+from ..core.backup.repository import Snapshot
+from ..ports import PortError, SetRepository
+
+MANIFEST = "manifest"
+STACK, SET, ITEM = "stack=", "set=", "item="
+
+
+def tags_of(stack: str, set_: str, item: str = "") -> frozenset[str]:
+    marks = {f"{STACK}{stack}", f"{SET}{set_}"}
+    return frozenset(marks | {f"{ITEM}{item}"} if item else marks)
+
+
+def set_of(snapshot: Snapshot) -> str:
+    """The id of the set that a snapshot belongs to, "" where it is none of ours."""
+    return next((tag.removeprefix(SET) for tag in snapshot.tags if tag.startswith(SET)), "")
+
+
+class Vault:
+    """The sets of one host's stacks. `cache` is a folder for manifests that were read."""
+
+    def __init__(self, repository: SetRepository, cache: str) -> None:
+        self.repository, self._cache = repository, Path(cache)
+
+    def seal(self, manifest: Manifest) -> str:
+        """Write the manifest and read it back: from then on the set exists. Returns its snapshot."""
+        content = manifests.written(manifest)
+        tags = {*tags_of(manifest.stack, manifest.id), MANIFEST}
+        part = self.repository.stream(_label(manifest), tags, lambda write: write(content))
+        try:
+            if self._read(part.snapshot, part.path) != manifest:
+                raise PortError("the manifest that is in the repository is not the one that was written")
+        except BaseException:
+            with contextlib.suppress(PortError):
+                self.repository.forget([part.snapshot])
+            raise
+        return part.snapshot
+
+    def sets(self, stack: str = "") -> list[Manifest]:
+        """The newest first. A manifest that cannot be read raises PortError: it may be a newer version's."""
+        wanted = {MANIFEST, *({f"{STACK}{stack}"} if stack else ())}
+        found = [self._known(snapshot) for snapshot in self.repository.snapshots(wanted)]
+        return sorted(found, key=lambda m: (-m.at, m.id))
+
+    def leftovers(self, stack: str) -> list[str]:
+        """Snapshots of this stack that belong to no set. Only for who holds the stack's lock."""
+        there = [s for s in self.repository.snapshots({f"{STACK}{stack}"}) if s.host == self.repository.host]
+        whole = {set_of(s) for s in there if MANIFEST in s.tags}
+        used = frozenset().union(*(m.snapshots for m in self.sets(stack)))
+        return [s.id for s in there if set_of(s) not in whole and s.id not in used]
+
+    def discard(self, stack: str, set_: str) -> None:
+        """Forget what of a set is in the repository, its manifest first, so that it never is a set in part."""
+        mine = self.repository.snapshots(tags_of(stack, set_))
+        for part in ([s.id for s in mine if MANIFEST in s.tags], [s.id for s in mine if MANIFEST not in s.tags]):
+            if part:
+                self.repository.forget(part)
+
+    def drop(self, gone: Collection[str], stack: str) -> None:
+        """Remove whole sets: their manifests first, then the snapshots that no set which stays points to."""
+        sets = self.sets(stack)
+        needed = frozenset().union(*(m.snapshots for m in sets if m.id not in gone))
+        for set_ in gone:
+            mine = self.repository.snapshots(tags_of(stack, set_))
+            self.repository.forget([s.id for s in mine if MANIFEST in s.tags])
+            self.repository.forget([s.id for s in mine if MANIFEST not in s.tags and s.id not in needed])
+
+    def _known(self, snapshot: Snapshot) -> Manifest:
+        kept = self._cache / f"{snapshot.id}.json"
+        with contextlib.suppress(OSError, manifests.Unreadable):
+            return manifests.read(kept.read_bytes())
+        found = self._read(snapshot.id, snapshot.paths[0])
+        with contextlib.suppress(PortError):
+            HostFiles().write(str(kept), manifests.written(found), 0o600)
+        return found
+
+    def _read(self, snapshot: str, path: str) -> Manifest:
+        with self.repository.reading(snapshot, path) as pieces:
+            content = b"".join(bytes(piece) for piece in pieces)
+        try:
+            return manifests.read(content)
+        except manifests.Unreadable as error:
+            raise PortError(f"set {path.removeprefix('/')} in snapshot {snapshot[:8]}: {error}") from error
+
+
+def _label(manifest: Manifest) -> str:
+    return f"{manifest.stack}.{manifest.id}.json"
