@@ -14,6 +14,7 @@ from typing import Any
 from . import releases
 from .adapters.local import locked, taken
 from .answers import TO_BE_FETCHED, answer_of, close, failed, missing_images, preview_answer, returning
+from .backup import writers
 from .core.events import Begun, Done
 from .core.model import Image, Invalid, Stack
 from .core.rollout.commands import Fetch, RemoveVolume
@@ -87,8 +88,10 @@ def roll_out(request: Request, wanted: Wanted, rollout: str) -> dict[str, Any]:
     """Recover, then roll out. The caller holds the lock and has written the rollout's beginning."""
     stack = wanted.stack
     host, journal = open_for(request, wanted)
+    before = serving_stack(request.name, journal)
+    notes = writers.recover(host, before, journal) if before else []
     found = recover(host, request.name, journal)
-    notes = returning(wanted)
+    notes += returning(wanted)
     if found is not None:
         recovered, what = found
         notes = [f"rollout {recovered.id} was interrupted earlier and {what}", *recovered.notes, *notes]
@@ -178,7 +181,7 @@ def deploy(request: Request, detach: Callable[[Callable[[], None]], None] | None
         host, journal = open_for(request, wanted)
         if wanted.release is not None:
             request = replace(request, asked={**request.asked, "release": wanted.release.id})
-        if journal.unfinished(request.name) is None:
+        if journal.unfinished(request.name) is None and not journal.unfinished_backups(request.name):
             state = preview(host, wanted, serving_stack(request.name, journal), journal)
             if not missing_images(state) and state.outcome in (Outcome.UNCHANGED, Outcome.REFUSED):
                 return preview_answer(host, request, wanted, state, journal)

@@ -136,9 +136,10 @@ class Repository(Protocol):
 
 
 class SetRepository(Repository, Protocol):
-    """A repository as a whole: what is in it, of which `host`."""
+    """A repository as a whole: what is in it, of which `host`. `unlock` takes the locks of the dead away."""
 
     @property
     def host(self) -> str: ...
 
     def snapshots(self, tags: Collection[str] = ()) -> Sequence[Snapshot]: ...
+    def unlock(self) -> object: ...

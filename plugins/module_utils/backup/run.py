@@ -16,24 +16,20 @@ from typing import Any
 
 from ..adapters.local import locked
 from ..core.backup.commands import Alarm, Close, Command, Discard, Freeze, Open, Quiesce, ReadBack, Resume, Seal, Store
-from ..core.backup.leftovers import left
 from ..core.backup.making import Making, Outcome, Still, advance
 from ..core.backup.manifest import Manifest, Taken
 from ..core.backup.retention import due
 from ..core.events import Begun, Event, Failed, as_json
-from ..core.items import CONFIG, Quiet, Writer
+from ..core.items import CONFIG, Writer
 from ..core.model import Finding, Invalid, Observed, Stack
 from ..host import open_host, serving_stack
 from ..journal import SqliteJournal
 from ..loop import drive
 from ..perform import Host
-from ..ports import PortError
 from ..request import Request
 from .sources import Source, Sources
 from .vault import Vault
-
-COMMAND_PATIENCE = 60.0
-"""seconds that a command of the user's may take to hold a service still, or to let it go on"""
+from .writers import go_on, hold_still, recover
 
 
 @dataclass(frozen=True)
@@ -145,56 +141,14 @@ class Crew:
         )
 
 
-def hold_still(host: Host, writer: Writer, name: str) -> None:
-    if writer.how is Quiet.COMMANDS:
-        _command(host, name, writer.hold)
-    elif writer.how is Quiet.STOP:
-        host.engine.stop(name, 30.0)
-    else:
-        host.engine.pause(name)
-
-
-def go_on(host: Host, stack: str, writer: Writer, name: str) -> None:
-    """It may have gone on already, and one that is gone has nothing to go on with."""
-    if name not in {seen.name for seen in host.engine.replicas(stack)}:
-        return
-    if writer.how is Quiet.COMMANDS:
-        _command(host, name, writer.go_on)
-    elif writer.how is Quiet.STOP:
-        host.engine.start(name)
-    else:
-        host.engine.unpause(name)
-
-
-def _command(host: Host, name: str, command: tuple[str, ...]) -> None:
-    code, said = host.engine.exec(name, command, COMMAND_PATIENCE)
-    if code:
-        raise PortError(f"{command[0]} in {name} ended with exit code {code}: {said or 'it said nothing'}")
-
-
 # -- a backup from beginning to end ------------------------------------------------------
 
 
-def recover(host: Host, stack: Stack, journal: SqliteJournal, vault: Vault | None) -> list[str]:
-    """Let go on what a killed backup left holding still, and collect what it stored. Says what it did."""
-    notes = []
-    writers = {w.service: w for w in stack.backup.writers}
-    for backup in journal.unfinished_backups(stack.name):
-        found = left((e.what, e.details) for e in journal.events(backup))
-        for still in found.still:
-            go_on(host, stack.name, writers.get(still.service, Writer(still.service)), still.name)
-            journal.log(
-                backup, host.clock.now(), "done", {"do": "Resume", "service": still.service, "name": still.name}
-            )
-        journal.milestone(backup, "finished", host.clock.now(), {"outcome": "interrupted"})
-        names = ", ".join(still.name for still in found.still)
-        notes.append(f"backup {backup} was interrupted" + (f"; {names} held still and went on" if names else ""))
-    if vault is not None:
-        found_left = vault.leftovers(stack.name)
-        if found_left:
-            vault.repository.forget(found_left)
-            notes.append(f"{len(found_left)} snapshots that belong to no set were collected")
-    return notes
+def collect(stack: str, vault: Vault) -> list[str]:
+    """Drop what is in the repository and belongs to no set. The caller holds the stack's lock."""
+    found = vault.leftovers(stack)
+    vault.repository.forget(found)
+    return [f"{len(found)} snapshots that belong to no set were collected"] if found else []
 
 
 def wish_for(host: Host, request: Request, journal: SqliteJournal, vault: Vault, now: float) -> Wish:
@@ -242,7 +196,9 @@ def back_up(request: Request, vault: Vault, pin: str = "", dry: bool = False) ->
         notes: list[str] = []
         stack = serving_stack(request.name, journal)
         if stack is not None and not dry:
-            notes = recover(host, stack, journal, vault)
+            notes = recover(host, stack, journal)  # first of all, whatever the repository says
+            vault.repository.unlock()
+            notes += collect(request.name, vault)
         wish = wish_for(host, request, journal, vault, now)
         name = new_id(now)
         sources = Sources(host, vault.repository, wish, name, posixpath.join(request.state_dir, "backup", name))

@@ -1,0 +1,59 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Replicas that hold still for a set, and that go on again whatever became of who asked them to."""
+
+from __future__ import annotations
+
+from ..core.backup.leftovers import left
+from ..core.items import Quiet, Writer
+from ..core.model import Stack
+from ..journal import SqliteJournal
+from ..perform import Host
+from ..ports import PortError
+
+COMMAND_PATIENCE = 60.0
+"""seconds that a command of the user's may take to hold a service still, or to let it go on"""
+
+
+def hold_still(host: Host, writer: Writer, name: str) -> None:
+    if writer.how is Quiet.COMMANDS:
+        _command(host, name, writer.hold)
+    elif writer.how is Quiet.STOP:
+        host.engine.stop(name, 30.0)
+    else:
+        host.engine.pause(name)
+
+
+def go_on(host: Host, stack: str, writer: Writer, name: str) -> None:
+    """It may have gone on already, and one that is gone has nothing to go on with."""
+    if name not in {seen.name for seen in host.engine.replicas(stack)}:
+        return
+    if writer.how is Quiet.COMMANDS:
+        _command(host, name, writer.go_on)
+    elif writer.how is Quiet.STOP:
+        host.engine.start(name)
+    else:
+        host.engine.unpause(name)
+
+
+def _command(host: Host, name: str, command: tuple[str, ...]) -> None:
+    code, said = host.engine.exec(name, command, COMMAND_PATIENCE)
+    if code:
+        raise PortError(f"{command[0]} in {name} ended with exit code {code}: {said or 'it said nothing'}")
+
+
+def recover(host: Host, stack: Stack, journal: SqliteJournal) -> list[str]:
+    """Let go on what a killed backup left holding still. Says what it did; the caller holds the stack's lock."""
+    notes = []
+    writers = {w.service: w for w in stack.backup.writers}
+    for backup in journal.unfinished_backups(stack.name):
+        found = left((e.what, e.details) for e in journal.events(backup))
+        for still in found.still:
+            go_on(host, stack.name, writers.get(still.service, Writer(still.service)), still.name)
+            journal.log(
+                backup, host.clock.now(), "done", {"do": "Resume", "service": still.service, "name": still.name}
+            )
+        journal.milestone(backup, "finished", host.clock.now(), {"outcome": "interrupted"})
+        names = ", ".join(still.name for still in found.still)
+        notes.append(f"backup {backup} was interrupted" + (f"; {names} held still and went on" if names else ""))
+    return notes

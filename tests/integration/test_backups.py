@@ -1,0 +1,270 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Sets of a stack with a real PostgreSQL, a volume and a SQLite database, under a writer that never rests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.manifest import Manifest
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
+from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+
+from .conftest import Harbour
+
+pytestmark = pytest.mark.integration
+
+WRITER = """
+until psql -h db -U shop -qc 'CREATE TABLE IF NOT EXISTS log (n int)'; do sleep 0.1; done
+i=0
+while :; do
+  i=$((i + 1))
+  echo "INSERT INTO log VALUES ($i);"
+  echo "\\\\! echo $i >> /uploads/log"
+done | psql -h db -U shop -q
+"""
+"""the same number into the database and into a file, a few hundred times a second"""
+ITEMS = {
+    "db": {"type": "postgres", "service": "db", "databases": ["shop"]},
+    "uploads": {"type": "volume", "volume": "uploads", "exclude": ["/jobs.db*"]},
+    "jobs": {"type": "sqlite", "volume": "uploads", "path": "jobs.db"},
+}
+
+
+@dataclass
+class Shop:
+    """A stack that writes all the time, and a repository."""
+
+    harbour: Harbour
+    postgres: str
+    repository: Path
+    password: Path
+
+    @property
+    def vault(self) -> Vault:
+        where = Repository(str(self.repository), str(self.password), cache=str(self.repository.parent / "cache"))
+        return Vault(Restic(where, "web-1"), str(self.harbour.folder / "state/manifests"))
+
+    def services(self) -> dict[str, Any]:
+        check = {"test": ["CMD", "pg_isready", "-q", "-h", "127.0.0.1"], "timeout": "5s"}
+        quick = {"update_config": {"monitor": "0.3s"}}
+        return {
+            "db": {
+                "image": self.postgres,
+                "environment": {"POSTGRES_USER": "shop", "POSTGRES_HOST_AUTH_METHOD": "trust"},
+                "volumes": ["data:/var/lib/postgresql/data"],
+                "healthcheck": check,
+                "deploy": quick,
+            },
+            "writer": {
+                "image": self.postgres,
+                "user": "0:0",
+                "entrypoint": ["/bin/sh", "-c", WRITER],
+                "init": True,
+                "stop_grace_period": "1s",
+                "volumes": ["uploads:/uploads"],
+                "depends_on": {"db": {"condition": "service_healthy"}},
+                "healthcheck": {"test": ["CMD", "test", "-s", "/uploads/log"]},
+                "deploy": quick,
+            },
+        }
+
+    def deploy(self, items: Mapping[str, Any] = ITEMS, **plan: Any) -> dict[str, Any]:
+        extra = {"backup": {"items": dict(items), **plan}}
+        return self.harbour.deployed(self.services(), volumes={"data": {}, "uploads": {}}, **{"x-quaylock": extra})
+
+    def back_up(self, **about: Any) -> dict[str, Any]:
+        return run.back_up(self.harbour.request({}), self.vault, **about)
+
+    def made(self) -> Manifest:
+        answer = self.back_up()
+        assert answer["outcome"] == "made", answer.get("msg", answer)
+        return next(m for m in self.vault.sets(self.harbour.name) if m.id == answer["set"])
+
+    @property
+    def uploads(self) -> Path:
+        volume = self.harbour.client.volumes.get(f"{self.harbour.name}_uploads")
+        return Path(volume.attrs["Mountpoint"])
+
+    def sql(self, text: str, database: str = "shop") -> str:
+        db = self.harbour.client.containers.get(f"{self.harbour.name}-db-1")
+        code, output = db.exec_run(["psql", "-U", "shop", "-d", database, "-qAtc", text])
+        assert code == 0, output
+        return str(output.decode().strip())
+
+    def goes_on(self) -> bool:
+        """The writer writes."""
+        before = int(self.sql("SELECT max(n) FROM log"))
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            if int(self.sql("SELECT max(n) FROM log")) > before:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def paused(self) -> list[str]:
+        return [name for name, body in self.harbour.containers().items() if body["State"]["Paused"]]
+
+    def restored(self, manifest: Manifest, into: Path) -> tuple[int, int]:
+        """The last number in the database of a set, and in its file."""
+        dump = next(p for p in manifest.item("db").parts if p.path.endswith(".dump"))
+        with self.vault.repository.reading(dump.snapshot, dump.path) as content:
+            (into / "shop.dump").write_bytes(content.read())
+        db = f"{self.harbour.name}-db-1"
+        subprocess.run(
+            ["docker", "cp", str(into / "shop.dump"), f"{db}:/tmp/shop.dump"], check=True, capture_output=True
+        )
+        self.sql("DROP DATABASE IF EXISTS scratch")
+        self.sql("CREATE DATABASE scratch")
+        command = ["docker", "exec", db, "pg_restore", "-U", "shop", "-d", "scratch", "/tmp/shop.dump"]
+        subprocess.run(command, check=True, capture_output=True)
+        files = manifest.item("uploads").parts[0]
+        self.vault.repository.restore_tree(files.snapshot, files.path, str(into / "uploads"))
+        assert not list((into / "uploads").glob("jobs.db*")), "excluded"
+        last = (into / "uploads/log").read_text().splitlines()[-1]
+        assert int(self.sql("SELECT count(*) FROM log", "scratch")) == dump.rows["public.log"]
+        return int(self.sql("SELECT max(n) FROM log", "scratch")), int(last)
+
+
+@pytest.fixture
+def shop(harbour: Harbour, client: Any, tmp_path: Path) -> Iterator[Shop]:
+    (tmp_path / "password").write_text("correct horse\n")
+    made = Shop(harbour, recipe_image(client, "postgres"), tmp_path / "repository", tmp_path / "password")
+    made.vault.repository.init()
+    made.deploy()
+    with contextlib.closing(sqlite3.connect(made.uploads / "jobs.db")) as db:
+        db.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY)")
+        db.executemany("INSERT INTO jobs VALUES (?)", ((n,) for n in range(50)))
+        db.commit()
+    yield made
+    for name in made.paused():
+        harbour.client.api.unpause(name)
+
+
+def test_all_items_show_one_moment(shop: Shop, tmp_path: Path) -> None:
+    manifest = shop.made()
+    assert {t.name for t in manifest.items} == {"config", "db", "uploads", "jobs"}
+    assert manifest.still == ("writer",)
+    assert 0 < manifest.quiet < 5
+    assert shop.paused() == []
+    assert shop.goes_on()
+    database, file = shop.restored(manifest, tmp_path)
+    assert database - file in (0, 1), "frozen between the two writes at most"
+    assert manifest.item("jobs").parts[0].rows == {"jobs": 50}
+    assert manifest.item("db").about["databases"]["shop"]["encoding"] == "UTF8"
+    assert shop.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'quaylock%'") == "0"
+    assert not list((shop.harbour.folder / "state/backup").rglob("*.sqlite"))
+
+
+def test_a_second_set_adds_little_and_both_can_be_restored(shop: Shop, tmp_path: Path) -> None:
+    first, second = shop.made(), shop.made()
+    assert [m.id for m in shop.vault.sets(shop.harbour.name)] == [second.id, first.id]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    before, after = shop.restored(first, tmp_path / "one"), shop.restored(second, tmp_path / "two")
+    assert before[0] < after[0]
+    assert shop.vault.leftovers(shop.harbour.name) == []
+
+
+def test_check_mode_only_reads(shop: Shop) -> None:
+    answer = shop.back_up(dry=True)
+    assert answer["outcome"] == "planned"
+    assert answer["plan"] == ["+ config", "+ db", "+ uploads", "+ jobs"]
+    assert shop.vault.sets() == []
+    assert shop.vault.repository.snapshots() == []
+
+
+def test_an_item_that_is_not_due_is_taken_over(shop: Shop, tmp_path: Path) -> None:
+    shop.deploy({**ITEMS, "uploads": {**ITEMS["uploads"], "every": "7d"}})
+    first, second = shop.made(), shop.made()
+    assert second.item("uploads").set == first.id
+    assert second.item("uploads").parts == first.item("uploads").parts
+    assert second.item("db").set == ""
+    shop.vault.drop([first.id], shop.harbour.name)
+    shop.restored(second, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("stopped", "x-quaylock.backup.items.db: service db does not run"),
+        ("volume", "volume .*_uploads is of the driver local, type tmpfs"),
+    ],
+)
+def test_what_cannot_be_backed_up_is_said_before_anything_is_touched(shop: Shop, how: str, says: str) -> None:
+    if how == "stopped":
+        shop.harbour.client.containers.get(f"{shop.harbour.name}-db-1").stop(timeout=5)
+    else:
+        shop.harbour.clear()
+        volumes = {"data": {}, "uploads": {"driver_opts": {"type": "tmpfs", "device": "tmpfs"}}}
+        extra = {"backup": {"items": {k: ITEMS[k] for k in ("db", "uploads")}}}
+        shop.harbour.deployed(shop.services(), volumes=volumes, **{"x-quaylock": extra})
+    with pytest.raises(Invalid, match=says):
+        shop.back_up()
+    assert shop.vault.repository.snapshots() == []
+
+
+KILLED = """
+import os, pickle, signal, sys, time
+from ansible_collections.quaylock.stacks.plugins.module_utils import journal
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import run
+request, vault, what, do, later = pickle.load(sys.stdin.buffer)
+log = journal.SqliteJournal.log
+def watched(self, rollout, at, said, details):
+    log(self, rollout, at, said, details)
+    if said == what and details.get("do") == do:
+        time.sleep(later)
+        os.kill(os.getpid(), signal.SIGKILL)
+journal.SqliteJournal.log = watched
+run.back_up(request, vault)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "do", "later"),
+    [
+        ("done", "Open", 0.0),
+        ("do", "Quiesce", 0.0),
+        ("done", "Quiesce", 0.0),
+        ("done", "Freeze", 0.0),
+        ("do", "Resume", 0.0),
+        ("do", "Store", 0.3),
+        ("done", "ReadBack", 0.0),
+        ("do", "Seal", 0.0),
+        ("done", "Close", 0.0),
+    ],
+)
+def test_killed_at_any_moment_writers_come_back_and_nothing_in_part_stays(
+    shop: Shop, tmp_path: Path, what: str, do: str, later: float
+) -> None:
+    asked = pickle.dumps((shop.harbour.request({}), shop.vault, what, do, later))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], input=asked, timeout=90, env={**os.environ}, capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert shop.vault.sets() == []
+    answer = shop.back_up()
+    assert answer["outcome"] == "made", answer
+    assert any("was interrupted" in note for note in answer["notes"])
+    assert shop.paused() == []
+    assert shop.goes_on()
+    assert [m.id for m in shop.vault.sets()] == [answer["set"]]
+    assert shop.vault.leftovers(shop.harbour.name) == []
+    database, file = shop.restored(shop.vault.sets()[0], tmp_path)
+    assert database - file in (0, 1)
