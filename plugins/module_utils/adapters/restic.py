@@ -1,0 +1,439 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A restic repository: streams and trees go in whole or not at all, and come out with their proof.
+
+Calls may run side by side, each with a restic of its own, except for `forget`, `prune` and `check`, which restic does
+only while nobody else is at work. Each restic ends with the thread that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import posixpath
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+from ..core.backup import restic_words as words
+from ..core.backup.manifest import Part
+from ..core.backup.repository import Lock, Repository, Snapshot
+from ..core.backup.restic_words import Cause
+from ..ports import PortError
+from . import trees
+from .restic_process import BUFFER, PATIENCE, Content, Ended, Feed, Running
+
+NAMED = 8
+"""unreadable files that an error names"""
+WITHOUT_LOCK = (Cause.FULL, Cause.READ_ONLY)
+"""what keeps restic from its lock, and need not keep anybody from reading"""
+
+Pump = Callable[[Callable[[Content], None]], None]
+"""gets a function that writes, and returns when all is written; what it raises is the end of the stream's snapshot"""
+
+
+class Failed(PortError):
+    """restic refused, or failed; `cause` is why, as far as it said."""
+
+    def __init__(self, message: str, cause: Cause = Cause.UNKNOWN) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Restic:
+    """`host` is what snapshots are of, whatever this machine is called."""
+
+    def __init__(self, repository: Repository, host: str, program: str = "restic") -> None:
+        self.repository = repository
+        self.host = host
+        self._program = program
+
+    def version(self) -> tuple[int, ...]:
+        """Raises PortError where restic is missing, or older than the oldest that we know."""
+        found = words.version(self._ended(["version"]).text)
+        if found < words.OLDEST:
+            shown, oldest = (".".join(str(n) for n in v) for v in (found, words.OLDEST))
+            raise PortError(f"{self._path()} is restic {shown or 'of an unknown version'}; {oldest} or newer is needed")
+        return found
+
+    def init(self) -> bool:
+        """Whether it made the repository; one that is there has to open with our password."""
+        ended = self._ended(["init"])
+        if ended.code and words.cause(ended.complained) is Cause.THERE_ALREADY:
+            self._asked("opening the repository", ["cat", "config"], reads=True)
+            return False
+        if ended.code:
+            raise self._failure("making the repository", ended)
+        return True
+
+    # -- snapshots --------------------------------------------------------------
+
+    def snapshots(self, tags: Collection[str] = ()) -> list[Snapshot]:
+        """Those that have all of the tags."""
+        ended = self._asked("listing snapshots", words.snapshots(tags), reads=True)
+        try:
+            return words.listed(ended.text or "[]")
+        except ValueError as error:
+            raise Failed(f"listing snapshots: {error}") from error
+
+    def forget(self, ids: Collection[str]) -> list[str]:
+        """Drop snapshots by their whole ids; returns those that were not there. Their content stays until `prune`."""
+        if not ids:
+            return []
+        there = {snapshot.id for snapshot in self.snapshots()}
+        if dropped := sorted(there & {*ids}):
+            self._asked("dropping snapshots", ["forget", *dropped])
+            # restic says 0 for some of what it could not drop
+            if left := {snapshot.id for snapshot in self.snapshots()} & {*dropped}:
+                raise Failed(f"dropping snapshots: still there are {', '.join(sorted(left))}")
+        return sorted({*ids} - there)
+
+    def prune(self) -> None:
+        """Drop the content that no snapshot has any more. Takes long, and shuts everybody else out."""
+        self._asked("pruning", ["prune"], patience=None)
+
+    def check(self, read_data: bool | str = False) -> None:
+        """Raises Failed where the repository is damaged.
+
+        A flipped bit is found only where the data is read: all of it, or a part in restic's words ("5%", "1/7", "2G").
+        Shuts everybody else out meanwhile.
+        """
+        how = [f"--read-data-subset={read_data}"] if isinstance(read_data, str) else ["--read-data"] * read_data
+        ended = self._ended(["check", *how], patience=None)
+        if ended.code:
+            why = words.cause(ended.complained)
+            raise self._failure("checking", ended, Cause.DAMAGED if why is Cause.UNKNOWN else why)
+
+    # -- writing ----------------------------------------------------------------
+
+    def stream(self, name: str, tags: Collection[str], pump: Pump) -> Part:
+        """What the pump writes, as the only file of a snapshot; counted and hashed on the way.
+
+        The name has no folder: of a stream that broke off, restic would keep the empty folder as a snapshot. Whatever
+        goes wrong (the pump raises, restic dies, this process dies), no snapshot of a part of it stays.
+        """
+        path, mark = _flat(name), _mark()
+        what = f"writing {path}"
+        call = [*words.backup(self.host, _tags(tags, mark)), *words.of_stdin(path)]
+        feed = Feed()
+        with self._running(call, feed).listen() as running:
+            try:
+                pump(feed.write)
+                if feed.refused:
+                    raise PortError(f"{what}: restic has gone after {feed.size} bytes")
+                if not feed.size:
+                    raise Failed(f"{what}: there was nothing to write; an empty stream is no backup")
+                feed.finish()
+                found = self._committed(what, running.end(), mark, feed.size)
+            except BaseException as error:
+                ended = running.stop(by_itself=feed.refused)
+                left = self._undone(mark, ended)
+                if feed.refused:
+                    failure = self._failure(what, ended)
+                    raise Failed(f"{failure}{left}", failure.cause) from error
+                if isinstance(error, Failed):
+                    raise Failed(f"{error}{left}", error.cause) from error.__cause__
+                raise
+        return Part(path, feed.size, feed.sha256, found)
+
+    def tree(
+        self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = ""
+    ) -> tuple[Part, tuple[str, ...]]:
+        """A folder (or a file) of this host, and what restic had to say about it though it went well.
+
+        The digest is of what lies in the repository then, which is read once for it. A file that vanishes or cannot be
+        read is a failure: nothing stays. `exclude` are restic's patterns; one with a "/" in front begins at the folder.
+        `parent` is the snapshot to compare with, where it is not the last of the same folder.
+        """
+        path = os.path.realpath(folder)
+        if not os.path.exists(path):
+            raise Failed(f"saving {folder}: it does not exist", Cause.UNREADABLE)
+        if path == "/":
+            raise Failed(f"saving {folder}: the whole of a file system is no item; name folders of it")
+        mark = _mark()
+        what = f"saving {folder}"
+        call = [*words.backup(self.host, _tags(tags, mark)), *words.of_tree(path, exclude, parent)]
+        with self._running(call).listen() as running:
+            try:
+                ended = running.end(None)
+                snapshot = self._committed(what, ended, mark)
+                part = self._read_tree(snapshot, path)
+            except BaseException as error:
+                left = self._undone(mark, running.stop())
+                if isinstance(error, Failed):
+                    raise Failed(f"{error}{left}", error.cause) from error.__cause__
+                raise
+        return part, tuple(words.plain(ended.complained))
+
+    def _committed(self, what: str, ended: Ended, mark: str, size: int | None = None) -> str:
+        """The whole id of the snapshot that a backup made, or Failed."""
+        if ended.code == words.PARTIAL:
+            raise self._partial(what, ended)
+        made = words.summary(ended.said)
+        if ended.code or made is None or not made.id:
+            raise self._failure(what, ended)
+        if size is not None and made.size != size:
+            raise Failed(f"{what}: {size} bytes were written, and restic saved {made.size}")
+        return self._whole(made.id, mark)
+
+    def _partial(self, what: str, ended: Ended) -> Failed:
+        files = words.unreadable(ended.complained)
+        if not files:
+            return self._failure(what, ended, Cause.UNREADABLE)
+        more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+        fix = "next: exclude what comes and goes, or hold its writer still while it is saved"
+        return Failed(f"{what}: not all of it could be read: {'; '.join(files[:NAMED])}{more}; {fix}", Cause.UNREADABLE)
+
+    def _whole(self, id: str, mark: str) -> str:  # noqa: A002
+        """restic 0.14 tells the first eight characters, and the name of its file has all of them."""
+        if len(id) == words.WHOLE:
+            return id
+        with contextlib.suppress(OSError):
+            named = [name for name in os.listdir(Path(self.repository.location, "snapshots")) if name.startswith(id)]
+            if len(named) == 1:
+                return named[0]
+        found = [snapshot.id for snapshot in self.snapshots([mark]) if snapshot.id.startswith(id)]
+        if len(found) != 1:
+            raise Failed(f"restic says that it made snapshot {id}, and the repository does not have it")
+        return found[0]
+
+    def _undone(self, mark: str, ended: Ended) -> str:
+        """Drop the snapshot that a failed call has made all the same; what is to be said where that fails."""
+        with contextlib.suppress(PortError):
+            if ended.code < 0:
+                self.unlock()
+            found = [snapshot.id for snapshot in self.snapshots([mark])]
+            try:
+                self.forget(found)
+            except PortError as error:
+                return f"; its snapshot {', '.join(found)} is in no set, and could not be dropped: {error}"
+        # what cannot be looked up was hardly written; it would be in no set either, and is collected
+        return ""
+
+    # -- reading ----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def reading(self, snapshot: str, path: str) -> Iterator[io.BufferedReader]:
+        """A file of a snapshot, to be read inside the context. At its end the rest is read, to know that all is well.
+
+        Raises Failed at the beginning where there is no such snapshot or path, and at the end where it is damaged.
+        """
+        with self._dumped(f"reading {path}", ["dump", snapshot, path]) as content:
+            yield content
+
+    def read_back(self, part: Part) -> Part:
+        """The part as it lies in the repository now; `manifest.differences` compares it with the written one."""
+        if part.files:
+            return self._read_tree(part.snapshot, part.path)
+        digest, size = hashlib.sha256(), 0
+        with self.reading(part.snapshot, part.path) as content:
+            piece = bytearray(BUFFER)
+            while got := content.readinto(piece):
+                digest.update(memoryview(piece)[:got])
+                size += got
+        return Part(part.path, size, digest.hexdigest(), part.snapshot)
+
+    def _read_tree(self, snapshot: str, path: str) -> Part:
+        around = posixpath.dirname(path)
+        with self._dumped(f"reading {path}", ["dump", "--archive=tar", snapshot, around]) as content:
+            return trees.archived(content, path).part(path, snapshot)
+
+    def restore_tree(self, snapshot: str, path: str, target: str) -> None:
+        """A tree's content into a folder that is empty or missing, which gets the tree's own mode and owner as well.
+
+        A file comes into the folder. A failure leaves the folder as it was.
+        """
+        into = Path(target)
+        made = _emptied(into)
+        scratch = into / f".restore-{secrets.token_hex(4)}"
+        try:
+            scratch.mkdir(mode=0o700)
+            call = ["restore", snapshot, f"--target={scratch}", f"--include={words.literal(path)}"]
+            self._asked(f"restoring {path}", call, reads=True, patience=None)
+            restored = Path(f"{scratch}{path}")
+            if not os.path.lexists(restored):
+                raise Failed(f"restoring {path}: the snapshot does not hold it", Cause.NO_PATH)
+            # in the same folder, thus the same file system: nothing is copied, and a mount point can be a target
+            if restored.is_dir() and not restored.is_symlink():
+                for name in os.listdir(os.fsencode(restored)):
+                    os.rename(os.path.join(os.fsencode(restored), name), os.path.join(os.fsencode(into), name))
+                found = restored.stat()
+                shutil.rmtree(scratch)
+                os.chown(into, found.st_uid, found.st_gid)
+                into.chmod(found.st_mode & 0o7777)
+                os.utime(into, ns=(found.st_atime_ns, found.st_mtime_ns))
+            else:
+                restored.rename(into / restored.name)
+                shutil.rmtree(scratch)
+        except BaseException as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if made:
+                # unless somebody else has put something there
+                with contextlib.suppress(OSError):
+                    into.rmdir()
+            if isinstance(error, OSError):
+                raise PortError(f"restoring {path} to {target}: {error}") from error
+            raise
+
+    # -- locks ------------------------------------------------------------------
+
+    def locks(self) -> list[Lock]:
+        ids = re.findall(r"^[0-9a-f]{64}$", self._asked("listing locks", ["list", "locks", "--no-lock"]).text, re.M)
+        found = []
+        for id in ids:  # noqa: A001
+            # one that has gone meanwhile is none
+            with contextlib.suppress(Failed, ValueError):
+                found.append(words.lock(id, self._asked("reading a lock", ["cat", "lock", id, "--no-lock"]).text))
+        return found
+
+    def unlock(self, alone: bool = False) -> list[Lock]:
+        """Take away the locks of the dead, which are returned. Raises Failed for one of the living that is in the way:
+
+        an exclusive one, or any where the work has to be done `alone`. For use before work.
+        """
+        found = self.locks()
+        dead = [lock for lock in found if _is_dead(lock, self._program)]
+        living = [lock for lock in found if lock not in dead]
+        if dead:
+            # restic asks whether a process lives by sending it SIGHUP, which kills whoever has got its number since
+            taken = any(_here(lock) and Path(f"/proc/{lock.pid}").exists() for lock in dead)
+            if not taken:
+                self._asked("unlocking", ["unlock"])
+            elif not living:
+                self._asked("unlocking", ["unlock", "--remove-all"])
+            else:
+                dead = []
+        for lock in living:
+            if lock.exclusive or alone:
+                since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(lock.since))
+                raise Failed(words.locked_by(lock, since, self.repository), Cause.LOCKED)
+        return dead
+
+    # -- calls ------------------------------------------------------------------
+
+    def _path(self) -> str:
+        found = shutil.which(self._program)
+        if not found:
+            raise PortError(f"{self._program} is not installed on this host; next: apt-get install restic")
+        return os.path.abspath(found)
+
+    def _running(self, call: Sequence[str], feed: Feed | None = None) -> Running:
+        try:
+            command = [self._path(), *words.common(self.repository), *call]
+            path, home = os.environ.get("PATH", os.defpath), os.path.expanduser("~")
+            return Running(command, words.environment(self.repository, path, home), feed)
+        except BaseException:
+            if feed:
+                feed.close()
+            raise
+
+    def _ended(self, call: Sequence[str], patience: float | None = PATIENCE) -> Ended:
+        with self._running(call).listen() as running:
+            return running.end(patience)
+
+    def _asked(self, what: str, call: Sequence[str], reads: bool = False, patience: float | None = PATIENCE) -> Ended:
+        """A call that has to go well. What only `reads` does without a lock where none can be written."""
+        ended = self._ended(call, patience)
+        if ended.code and reads and words.cause(ended.complained) in WITHOUT_LOCK:
+            ended = self._ended([*call, "--no-lock"], patience)
+        if ended.code:
+            raise self._failure(what, ended)
+        return ended
+
+    @contextlib.contextmanager
+    def _dumped(self, what: str, call: Sequence[str]) -> Iterator[io.BufferedReader]:
+        running, content = self._opened(what, call)
+        with running, content:
+            try:
+                yield content
+                while content.read(BUFFER):
+                    pass
+            except Exception as error:
+                # whoever read a half stumbles first; the reason is restic's
+                ended = running.glance()
+                if ended and ended.code:
+                    raise self._failure(what, ended) from error
+                raise
+            ended = running.end()
+            if ended.code:
+                raise self._failure(what, ended)
+
+    def _opened(self, what: str, call: Sequence[str]) -> tuple[Running, io.BufferedReader]:
+        running = self._running(call)
+        try:
+            content = running.output()
+            if content.peek(1):
+                return running, content
+            ended = running.end()
+            if not ended.code:
+                return running, content
+            if words.cause(ended.complained) in WITHOUT_LOCK and "--no-lock" not in call:
+                running.stop()
+                return self._opened(what, [*call, "--no-lock"])
+            raise self._failure(what, ended)
+        except BaseException:
+            running.stop()
+            raise
+
+    def _failure(self, what: str, ended: Ended, cause: Cause | None = None) -> Failed:
+        why = cause or words.cause(ended.complained)
+        said = words.explained(why, ended.complained, self.repository)
+        if ended.code < 0:
+            said = f"restic was killed (signal {-ended.code})" + (f"; {said}" if said else "")
+        return Failed(f"{what}: {said or f'restic ended with code {ended.code} and said nothing'}", why)
+
+
+def _flat(name: str) -> str:
+    path = "/" + name.removeprefix("/")
+    if "/" in path[1:] or path in ("/", "/.", "/.."):
+        raise PortError(f"a stream's name is one word without a folder: {name!r}")
+    return path
+
+
+def _mark() -> str:
+    """A tag of this call only, by which its snapshot is found whatever restic said about it."""
+    return f"call-{secrets.token_hex(6)}"
+
+
+def _tags(tags: Collection[str], mark: str) -> set[str]:
+    for tag in tags:
+        if flaw := words.flaw_of_tag(tag):
+            raise PortError(flaw)
+    return {*tags, mark}
+
+
+def _here(lock: Lock) -> bool:
+    return lock.host == socket.gethostname()
+
+
+def _is_dead(lock: Lock, program: str) -> bool:
+    """By the kernel's word where it is of this host, otherwise by its age."""
+    if not _here(lock):
+        return time.time() - lock.since > words.STALE
+    try:
+        name, _, rest = Path(f"/proc/{lock.pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+    except OSError:
+        return True
+    # a zombie has let go, and another program has only got the number
+    return rest.split()[0] == "Z" or name not in ("restic", Path(program).name[:15])
+
+
+def _emptied(folder: Path) -> bool:
+    """Refuse what is not empty; make what is missing, and say so."""
+    try:
+        there = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        folder.mkdir(parents=True, mode=0o700)
+        return True
+    except OSError as error:
+        raise PortError(f"{folder} is no folder to restore to: {error.strerror}") from error
+    if there:
+        shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
+        raise PortError(f"{folder} is not empty ({shown}); next: restore to an empty folder, or move those away")
+    return False
