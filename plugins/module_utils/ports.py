@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from .core.backup.manifest import Part
-from .core.backup.repository import Snapshot
+from .core.backup.repository import Saved, Snapshot
 from .core.model import Gate, Image, Json, Network, Observed, Route, Sample, Service, Volume
 from .core.rollout.recovery import Unfinished
 
@@ -120,17 +120,22 @@ class Journal(Protocol):
 class Repository(Protocol):
     """Where sets lie. What is streamed or read whole is there, or it is not: nothing is ever left in part.
 
-    `stream` calls `pump` with a function that takes the bytes; an error in it leaves nothing behind. `tree` stores a
-    folder of this host, `parent` being an earlier snapshot of it. `reading` gives the bytes of a part and raises at its
-    end where they were not all of it. `break_off` ends, from any thread, what is being stored with these tags.
+    `stream` calls `pump` with a function that takes the bytes; an error in it leaves nothing behind. `save` stores a
+    folder of this host, `parent` being an earlier snapshot of it; `tree_of` is what lies there then, read for its
+    digest, and `tree` is both. `reading` gives the bytes of a part and raises at its end where they were not all of it.
+    `break_off` ends, from any thread, what is being stored with these tags.
     """
 
     def stream(
         self, path: str, tags: Collection[str], pump: Callable[[Callable[[bytes | memoryview], None]], None]
     ) -> Part: ...
-    def tree(self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = "") -> Part: ...
+    def tree(
+        self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = ""
+    ) -> tuple[Part, tuple[str, ...]]: ...
+    def save(self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = "") -> Saved: ...
+    def tree_of(self, saved: Saved) -> Part: ...
     def break_off(self, tags: Collection[str]) -> None: ...
-    def reading(self, snapshot: str, path: str) -> AbstractContextManager[Iterable[bytes]]: ...
+    def reading(self, snapshot: str, path: str) -> AbstractContextManager[BinaryIO]: ...
     def read_back(self, part: Part) -> Part: ...
     def forget(self, snapshots: Collection[str]) -> object: ...
 

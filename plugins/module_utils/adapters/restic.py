@@ -17,13 +17,14 @@ import re
 import secrets
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from ..core.backup import restic_words as words
 from ..core.backup.manifest import Part
-from ..core.backup.repository import Lock, Repository, Snapshot
+from ..core.backup.repository import Lock, Repository, Saved, Snapshot
 from ..core.backup.restic_words import Cause
 from ..ports import PortError
 from . import trees
@@ -53,6 +54,9 @@ class Restic:
         self.repository = repository
         self.host = host
         self._program = program
+        self._lock = threading.Lock()
+        self._live: dict[Running, frozenset[str]] = {}
+        """what is being written, with its tags"""
 
     def version(self) -> tuple[int, ...]:
         """Raises PortError where restic is missing, or older than the oldest that we know."""
@@ -122,7 +126,7 @@ class Restic:
         what = f"writing {path}"
         call = [*words.backup(self.host, _tags(tags, mark)), *words.of_stdin(path)]
         feed = Feed()
-        with self._running(call, feed).listen() as running:
+        with self._running(call, feed).listen() as running, self._at_work(running, tags):
             try:
                 pump(feed.write)
                 if feed.refused:
@@ -145,11 +149,20 @@ class Restic:
     def tree(
         self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = ""
     ) -> tuple[Part, tuple[str, ...]]:
-        """A folder (or a file) of this host, and what restic had to say about it though it went well.
+        """`save`, and the digest of what lies in the repository then, which is read once for it."""
+        saved = self.save(folder, tags, exclude, parent)
+        try:
+            return self.tree_of(saved), saved.warnings
+        except BaseException:
+            with contextlib.suppress(PortError):
+                self.forget([saved.snapshot])
+            raise
 
-        The digest is of what lies in the repository then, which is read once for it. A file that vanishes or cannot be
-        read is a failure: nothing stays. `exclude` are restic's patterns; one with a "/" in front begins at the folder.
-        `parent` is the snapshot to compare with, where it is not the last of the same folder.
+    def save(self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = "") -> Saved:
+        """A folder (or a file) of this host. One that vanishes or cannot be read is a failure: nothing stays.
+
+        `exclude` are restic's patterns; one with a "/" in front begins at the folder. `parent` is the snapshot to
+        compare with, where it is not the last of the same folder.
         """
         path = os.path.realpath(folder)
         if not os.path.exists(path):
@@ -159,17 +172,33 @@ class Restic:
         mark = _mark()
         what = f"saving {folder}"
         call = [*words.backup(self.host, _tags(tags, mark)), *words.of_tree(path, exclude, parent)]
-        with self._running(call).listen() as running:
+        with self._running(call).listen() as running, self._at_work(running, tags):
             try:
                 ended = running.end(None)
                 snapshot = self._committed(what, ended, mark)
-                part = self._read_tree(snapshot, path)
             except BaseException as error:
                 left = self._undone(mark, running.stop())
                 if isinstance(error, Failed):
                     raise Failed(f"{error}{left}", error.cause) from error.__cause__
                 raise
-        return part, tuple(words.plain(ended.complained))
+        return Saved(snapshot, path, tuple(words.plain(ended.complained)))
+
+    def break_off(self, tags: Collection[str]) -> None:
+        """End what is being written with these tags, from any thread; whoever writes it gets a PortError."""
+        with self._lock:
+            found = [running for running, marks in self._live.items() if marks >= {*tags}]
+        for running in found:
+            running.stop()
+
+    @contextlib.contextmanager
+    def _at_work(self, running: Running, tags: Collection[str]) -> Iterator[None]:
+        with self._lock:
+            self._live[running] = frozenset(tags)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._live[running]
 
     def _committed(self, what: str, ended: Ended, mark: str, size: int | None = None) -> str:
         """The whole id of the snapshot that a backup made, or Failed."""
@@ -230,7 +259,7 @@ class Restic:
     def read_back(self, part: Part) -> Part:
         """The part as it lies in the repository now; `manifest.differences` compares it with the written one."""
         if part.files:
-            return self._read_tree(part.snapshot, part.path)
+            return self.tree_of(Saved(part.snapshot, part.path))
         digest, size = hashlib.sha256(), 0
         with self.reading(part.snapshot, part.path) as content:
             piece = bytearray(BUFFER)
@@ -239,10 +268,12 @@ class Restic:
                 size += got
         return Part(part.path, size, digest.hexdigest(), part.snapshot)
 
-    def _read_tree(self, snapshot: str, path: str) -> Part:
-        around = posixpath.dirname(path)
-        with self._dumped(f"reading {path}", ["dump", "--archive=tar", snapshot, around]) as content:
-            return trees.archived(content, path).part(path, snapshot)
+    def tree_of(self, saved: Saved) -> Part:
+        """A folder as it lies in the repository, with its digest."""
+        path = saved.path
+        call = ["dump", "--archive=tar", saved.snapshot, posixpath.dirname(path)]
+        with self._dumped(f"reading {path}", call) as content:
+            return trees.archived(content, path).part(path, saved.snapshot)
 
     def restore_tree(self, snapshot: str, path: str, target: str) -> None:
         """A tree's content into a folder that is empty or missing, which gets the tree's own mode and owner as well.

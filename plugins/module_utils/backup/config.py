@@ -34,8 +34,9 @@ class ConfigSource:
 
     def store(self) -> Taken:
         release = self._repository.stream(self._label, self._tags, lambda write: write(self._record))
-        folder = self._repository.tree(self._folder, self._tags)
-        return Taken(CONFIG, CONFIG, (release, folder), self._at, about={"folder": self._folder})
+        folder, warnings = self._repository.tree(self._folder, self._tags)
+        about = {"folder": self._folder}
+        return Taken(CONFIG, CONFIG, (release, folder), self._at, about=about, warnings=warnings)
 
     def read_back(self, taken: Taken) -> tuple[str, ...]:
         return differences(taken.parts, [self._repository.read_back(part) for part in taken.parts])

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..adapters import sqlite_copy
 from ..core.backup.manifest import Part, Taken, differences
+from ..core.backup.repository import Saved
 from ..ports import PortError, Repository
 
 BLOCK = 2**20
@@ -34,25 +35,27 @@ class TreeSource:
     ) -> None:
         self._repository, self._name, self._kind, self._folder = repository, name, kind, folder
         self._tags, self._exclude, self._about, self._warm = tags, exclude, about or {}, warm
-        self._first: Part | None = None
-        self._part: Part | None = None
+        self._first: Saved | None = None
+        self._saved: Saved | None = None
         self._at = 0.0
 
     def open(self) -> None:
         if not Path(self._folder).exists():
             raise PortError(f"{self._folder} does not exist")
         if self._warm:
-            self._first = self._stored("")
+            self._first = self._repository.save(self._folder, self._tags, self._exclude)
 
     def freeze(self) -> None:
         self._at = time.time()
-        self._part = self._stored(self._first.snapshot if self._first else "")
+        parent = self._first.snapshot if self._first else ""
+        self._saved = self._repository.save(self._folder, self._tags, self._exclude, parent)
 
     def store(self) -> Taken:
-        if self._part is None:
+        if self._saved is None:
             raise PortError(f"{self._name} was not frozen")
+        part = self._repository.tree_of(self._saved)
         about = {"folder": self._folder, **self._about}
-        return Taken(self._name, self._kind, (self._part,), self._at, about=about)
+        return Taken(self._name, self._kind, (part,), self._at, about=about, warnings=self._saved.warnings)
 
     def read_back(self, taken: Taken) -> tuple[str, ...]:
         return differences(taken.parts, [self._repository.read_back(part) for part in taken.parts])
@@ -62,9 +65,6 @@ class TreeSource:
         if self._first is not None:
             self._repository.forget([self._first.snapshot])
             self._first = None
-
-    def _stored(self, parent: str) -> Part:
-        return self._repository.tree(self._folder, self._tags, self._exclude, parent)
 
 
 class SqliteSource:

@@ -20,6 +20,7 @@ from .psql import Container, Postgres, Session, Stream, ended_well
 MAGIC = b"PGDMP"
 """what a dump in the custom format begins with"""
 GLOBALS = "globals.sql"
+BLOCK = 2**20
 
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname;"
 _ABOUT = (
@@ -37,7 +38,7 @@ _ROWS = (
 
 
 class PostgresSource:
-    """One item while a set is made. `tags` mark every snapshot of it; `folder` is where its parts lie."""
+    """One item while a set is made. `tags` mark every snapshot of it; `label` begins their names."""
 
     def __init__(
         self,
@@ -45,11 +46,11 @@ class PostgresSource:
         repository: Repository,
         item: PostgresItem,
         container: str,
-        folder: str,
+        label: str,
         tags: Collection[str],
         application: str,
     ) -> None:
-        self._repository, self._item, self._folder, self._tags = repository, item, folder, tags
+        self._repository, self._item, self._label, self._tags = repository, item, label, tags
         self._postgres = Postgres(engine, container, item.user, application)
         self._sessions: dict[str, Session] = {}
         self._snapshots: dict[str, str] = {}
@@ -86,9 +87,9 @@ class PostgresSource:
         self._globals = self._postgres.output("pg_dumpall", "--globals-only")
 
     def store(self) -> Taken:
-        parts = [self._repository.stream(f"{self._folder}/{GLOBALS}", self._tags, lambda write: write(self._globals))]
+        parts = [self._repository.stream(f"{self._label}.{GLOBALS}", self._tags, lambda write: write(self._globals))]
         for name in self._snapshots:
-            part = self._repository.stream(f"{self._folder}/{quote(name, safe='')}.dump", self._tags, self._dump(name))
+            part = self._repository.stream(f"{self._label}.{quote(name, safe='')}.dump", self._tags, self._dump(name))
             parts.append(self._counted(part, name))
         return Taken(self._item.name, "postgres", tuple(parts), self._at, about=self._about)
 
@@ -96,7 +97,7 @@ class PostgresSource:
         """Every part as it is in the repository, and each dump through pg_restore to its end."""
         found = []
         for part in taken.parts:
-            if part.path.endswith(f"/{GLOBALS}"):
+            if part.path.endswith(f".{GLOBALS}"):
                 there = self._repository.read_back(part)
                 same = (there.size, there.sha256) == (part.size, part.sha256)
                 found += [] if same else [f"{part.path} is not what was written"]
@@ -146,8 +147,8 @@ class PostgresSource:
     def _restorable(self, part: Part) -> list[str]:
         sum_, size = hashlib.sha256(), 0
         with self._running("pg_restore", "-f", "/dev/null") as stream:
-            with self._repository.reading(part.snapshot, part.path) as pieces:
-                for piece in pieces:
+            with self._repository.reading(part.snapshot, part.path) as content:
+                while piece := content.read(BLOCK):
                     sum_.update(piece)
                     size += len(piece)
                     stream.write(piece)

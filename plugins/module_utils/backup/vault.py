@@ -8,13 +8,16 @@ Snapshots are marked by tags: stack=, set=, item=, and manifest. Manifests are r
 from __future__ import annotations
 
 import contextlib
+import posixpath
 from collections.abc import Collection
 from pathlib import Path
 
 from ..adapters.local import HostFiles
+from ..adapters.restic import Restic
 from ..core.backup import manifest as manifests
 from ..core.backup.manifest import Manifest
 from ..core.backup.repository import Snapshot
+from ..core.backup.settings import Settings
 from ..ports import PortError, SetRepository
 
 MANIFEST = "manifest"
@@ -90,8 +93,8 @@ class Vault:
         return found
 
     def _read(self, snapshot: str, path: str) -> Manifest:
-        with self.repository.reading(snapshot, path) as pieces:
-            content = b"".join(bytes(piece) for piece in pieces)
+        with self.repository.reading(snapshot, path) as lying:
+            content = lying.read()
         try:
             return manifests.read(content)
         except manifests.Unreadable as error:
@@ -100,3 +103,10 @@ class Vault:
 
 def _label(manifest: Manifest) -> str:
     return f"{manifest.stack}.{manifest.id}.json"
+
+
+def vault_of(settings: Settings, state_dir: str) -> Vault:
+    """The host's own, by its settings."""
+    return Vault(
+        Restic(settings.repository, settings.host, settings.restic), posixpath.join(state_dir, "backup", "sets")
+    )

@@ -36,6 +36,15 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """A folder that was stored: `path` is where it lies in the snapshot, `warnings` what was odd all the same."""
+
+    snapshot: str
+    path: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """Somebody's hand on the repository. An exclusive one (prune, check, forget) shuts out everybody else."""
 
