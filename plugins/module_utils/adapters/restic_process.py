@@ -38,7 +38,7 @@ LAST = 20
 """lines of its complaints that are kept"""
 LONGEST = 600
 """characters of a line"""
-TRIES = 3
+TRIES = 2
 """complaints about what will not heal, until it is stopped"""
 BUFFER = 1 << 20
 
@@ -243,6 +243,8 @@ class Running:
             self._said.append(line)
 
     def _complaint(self, line: str) -> None:
+        if words.is_trace(line):
+            return
         self._complained.append(line[:LONGEST])
         self._hopeless += words.hopeless(line)
         if self._hopeless == TRIES:

@@ -56,7 +56,8 @@ SIGNS: tuple[tuple[Cause, str], ...] = (
     (
         Cause.DAMAGED,
         r"ciphertext verification failed|does not match id|repository contains errors|not found in (?:the )?index"
-        r"|pack .* does not exist|invalid data returned|hash mismatch|<(?:data|index|snapshot)/\w+>.*no such file"
+        r"|pack .* does not exist|invalid data returned|hash mismatch|invalid repository"
+        r"|<(?:data|index|snapshot)/\w+>.*no such file"
         r"|content hash|not found in repository|error loading (?:blob|tree)|failed to load (?:blob|tree)",
     ),
     (
@@ -72,6 +73,14 @@ NEVER_HEALS = re.compile(
     re.IGNORECASE,
 )
 """restic tries for a quarter of an hour what only a person can mend"""
+
+
+TRACE = re.compile(r"\t.*\.go:\d+|(?:main|runtime|net|os|(?:github\.com|golang\.org)/\S+)\.[\w.()*]+")
+
+
+def is_trace(line: str) -> bool:
+    """A line of the stack that restic prints below some of its complaints, and that would push them out of sight."""
+    return TRACE.fullmatch(line.rstrip()) is not None
 
 
 def hopeless(line: str) -> bool:

@@ -213,6 +213,23 @@ def test_files_that_could_not_be_read_are_named(line: str, file: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "trace"),
+    [
+        ("main.open", True),
+        ("main.glob..func9", True),
+        ("\tgithub.com/restic/restic/cmd/restic/global.go:760", True),
+        ("github.com/spf13/cobra.(*Command).ExecuteC", True),
+        ("runtime.goexit", True),
+        ("config file has zero size, invalid repository?", False),
+        ("Fatal: main.open", False),
+        ("unable to create lock in backend", False),
+    ],
+)
+def test_a_stack_is_no_complaint(line: str, trace: bool) -> None:
+    assert words.is_trace(line) is trace
+
+
+@pytest.mark.parametrize(
     ("line", "never"),
     [
         ("Save(<data/1f>) returned error, retrying after 552.33ms: write /r/data/1f: no space left on device", True),
