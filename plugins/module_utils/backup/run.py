@@ -28,7 +28,7 @@ from ..loop import drive
 from ..perform import Host
 from ..request import Request
 from .sources import Source, Sources
-from .vault import Vault
+from .vault import Vault, shown
 from .writers import go_on, hold_still, recover
 
 
@@ -236,8 +236,8 @@ def told(making: Making, manifest: Manifest | None, request: Request) -> dict[st
     }
     answer["notes"] = list(making.left)
     if making.outcome is Outcome.MADE and manifest is not None:
-        items = [{"name": t.name, "type": t.kind, "size": t.size, "set": t.set or manifest.id} for t in manifest.items]
-        return {**answer, "items": items, "size": manifest.size, "quiet": manifest.quiet, "at": manifest.at}
+        about = shown(manifest)
+        return {**answer, **{key: about[key] for key in ("items", "size", "quiet", "at")}}
     lines = [f"{request.name}: set {making.id} was not made; nothing of it can be restored, and nothing is left of it"]
     if making.left:
         lines[0] = f"{request.name}: set {making.id} was not made, and not everything could be put back"

@@ -8,16 +8,19 @@ Snapshots are marked by tags: stack=, set=, item=, and manifest. Manifests are r
 from __future__ import annotations
 
 import contextlib
+import json
 import posixpath
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ..adapters.local import HostFiles
 from ..adapters.restic import Restic
 from ..core.backup import manifest as manifests
+from ..core.backup import settings
 from ..core.backup.manifest import Manifest
 from ..core.backup.repository import Snapshot
-from ..core.backup.settings import Settings
+from ..core.model import Finding, Invalid
 from ..ports import PortError, SetRepository
 
 MANIFEST = "manifest"
@@ -105,8 +108,33 @@ def _label(manifest: Manifest) -> str:
     return f"{manifest.stack}.{manifest.id}.json"
 
 
-def vault_of(settings: Settings, state_dir: str) -> Vault:
-    """The host's own, by its settings."""
-    return Vault(
-        Restic(settings.repository, settings.host, settings.restic), posixpath.join(state_dir, "backup", "sets")
-    )
+def vault_in(path: str, state_dir: str) -> Vault:
+    """The host's own, by its settings file. Raises Invalid where that is not there, or not right."""
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise Invalid((Finding(path, "does not exist", "write it, or name another one with settings"),)) from None
+    except (OSError, ValueError) as error:
+        raise Invalid((Finding(path, f"cannot be read: {error}", "it has to be JSON"),)) from error
+    given = settings.read(found, path)
+    restic = Restic(given.repository, given.host, given.restic)
+    return Vault(restic, posixpath.join(state_dir, "backup", "sets"))
+
+
+def shown(manifest: Manifest) -> dict[str, Any]:
+    """A set as people and playbooks see it."""
+    items = [{"name": t.name, "type": t.kind, "size": t.size, "set": t.set or manifest.id} for t in manifest.items]
+    return {
+        "id": manifest.id,
+        "stack": manifest.stack,
+        "host": manifest.host,
+        "at": manifest.at,
+        "release": manifest.release,
+        "items": items,
+        "size": manifest.size,
+        "quiet": manifest.quiet,
+        "still": list(manifest.still),
+        "pinned": manifest.pinned,
+        "who": manifest.who,
+        "warnings": list(manifest.warnings),
+    }

@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make a set: one consistent backup of a whole stack, or nothing."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup
+author: the Quaylock developers (@quaylock)
+version_added: 0.1.0
+short_description: Back up a stack as one set, or not at all
+description:
+  - Makes a set of everything that the serving release of a stack declares under C(x-quaylock.backup), in a restic
+    repository. See C(docs/backups.md).
+  - Writers hold still together for a moment, in which every item is frozen, and go on before anything is streamed.
+    Everything is read back and compared before the manifest is written, which makes it a set.
+  - Whatever goes wrong, the writers go on, and nothing of it stays in the repository. A run that was killed is cleared
+    away by the next one, and by the next rollout of the stack.
+options:
+  name:
+    description: The stack.
+    type: str
+    required: true
+  settings:
+    description:
+      - The file with the host's backup settings, in JSON, C(repository), C(password_file) and C(host) at least. Nobody but
+        root should be able to read it.
+    type: path
+    default: /etc/quaylock/backup/settings.json
+  pin:
+    description: Why the set is to stay whatever its age; it is not pinned by default.
+    type: str
+    default: ""
+  wait:
+    description: Seconds to wait for somebody else who deploys or backs up the stack.
+    type: float
+    default: 0
+  who:
+    description: Who is asking, for the journal. The user of this host by default.
+    type: str
+    default: ""
+  config_dir:
+    description: Where rendered stacks are.
+    type: path
+    default: /etc/quaylock
+  state_dir:
+    description: Where the journal and the locks are.
+    type: path
+    default: /var/lib/quaylock
+extends_documentation_fragment:
+  - quaylock.stacks.host
+requirements:
+  - restic >= 0.14
+attributes:
+  check_mode:
+    support: full
+    description: It says what the set would hold, and refuses what cannot be backed up.
+  diff_mode:
+    support: full
+    description: There is never a difference; the plan is in RV(plan).
+"""
+
+EXAMPLES = r"""
+- name: Back CalMiner up
+  quaylock.stacks.backup:
+    name: calminer
+  register: __backup
+
+- name: Keep one for good
+  quaylock.stacks.backup:
+    name: calminer
+    pin: before the move to the new data centre
+"""
+
+RETURN = r"""
+set:
+  description: The set's id.
+  returned: when one was begun
+  type: str
+  sample: s-20261121-020003-4f1a
+outcome:
+  description: V(made), V(failed), V(incomplete), V(planned) or V(refused).
+  returned: always
+  type: str
+plan:
+  description: The items, C(+) where they are taken anew and C(=) where an earlier set's is not due yet.
+  returned: unless it was refused
+  type: list
+  elements: str
+items:
+  description: Each with C(name), C(type), C(size) in bytes and C(set), the one that it was taken for.
+  returned: when a set was made
+  type: list
+  elements: dict
+size:
+  description: Bytes of all items, as they are and not as they are stored.
+  returned: when a set was made
+  type: int
+quiet:
+  description: Seconds in which writers held still.
+  returned: when a set was made
+  type: float
+at:
+  description: The moment that the set shows, in seconds since the epoch.
+  returned: when a set was made
+  type: float
+notes:
+  description: What was found and mended first, and what could not be put back.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import vault_in
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import ENGINE_SPEC, answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
+
+SPEC: dict[str, Any] = {
+    **ENGINE_SPEC,
+    "name": {"type": "str", "required": True},
+    "settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"},
+    "pin": {"type": "str", "default": ""},
+    "wait": {"type": "float", "default": 0},
+    "who": {"type": "str", "default": ""},
+    "config_dir": {"type": "path", "default": "/etc/quaylock"},
+    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    require_sdk(module)
+    params = module.params
+    request = Request(
+        name=params["name"],
+        who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
+        wait=params["wait"],
+        again="mend that, then back it up again",
+        state_dir=params["state_dir"],
+        config_dir=params["config_dir"],
+        docker_host=params["docker_host"],
+    )
+    with answering(module):
+        vault = vault_in(params["settings"], params["state_dir"])
+        answer = run.back_up(request, vault, params["pin"], module.check_mode)
+    if answer.pop("failed", False):
+        module.fail_json(**answer)
+    module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()
