@@ -24,8 +24,8 @@ options:
     required: true
   settings:
     description:
-      - The file with the host's backup settings, in JSON, C(repository), C(password_file) and C(host) at least. Nobody but
-        root should be able to read it.
+      - The file with the host's backup settings, in JSON, with C(repository), C(password_file) and C(host) at least.
+        Nobody but root should be able to read it.
     type: path
     default: /etc/quaylock/backup/settings.json
   pin:

@@ -46,8 +46,8 @@ EXAMPLES = r"""
 RETURN = r"""
 sets:
   description:
-    - Each with C(id), C(stack), C(host), C(at), C(release), C(items), C(size), C(quiet), C(still), C(pinned), C(who) and
-      C(warnings).
+    - Each with C(id), C(stack), C(host), C(at), C(release), C(items), C(size), C(quiet), C(still), C(pinned), C(who)
+      and C(warnings).
   returned: always
   type: list
   elements: dict
