@@ -116,8 +116,6 @@ class BackupPlan:
     items: tuple[Item, ...] = ()
     writers: tuple[Writer, ...] = ()
     longest: float = 30.0
-    before: bool = False
-    """take a set before a rollout changes anything, and pin it to the release (`x-quaylock.backup_before`)"""
 
     def item(self, name: str) -> Item:
         return next(i for i in self.items if i.name == name)

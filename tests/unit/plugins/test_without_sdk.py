@@ -11,6 +11,7 @@ import sys
 import pytest
 
 MODULES = {
+    "backup": {"name": "shop"},
     "images": {"images": {}},
     "ingress": {"folder": "/nowhere", "container": "proxy", "address": "172.16.0.2", "entrypoints": {}},
     "rollout": {"name": "shop", "definition": {}},

@@ -32,11 +32,8 @@ _STILL = tuple(quiet.value for quiet in Quiet if quiet is not Quiet.COMMANDS)
 
 def read(extra: Node, services: Mapping[str, Service], scope: Scope) -> BackupPlan:
     """`extra` is x-quaylock at the top. `services` are the active ones."""
-    node, before = extra.at("backup"), extra.at("backup_before")
-    asked = before.flag()
+    node = extra.at("backup")
     items = tuple(i for i in (_item(name, entry, services, scope) for name, entry in node.at("items").items()) if i)
-    if asked and not items:
-        before.refuse("there is nothing to back up", "declare backup.items, or drop it")
     _stores(node.at("items"), items, services)
     longest = node.at("longest").seconds(BackupPlan().longest, 0.1)
     writers = _writers(node.at("quiesce"), items, services)
@@ -44,7 +41,7 @@ def read(extra: Node, services: Mapping[str, Service], scope: Scope) -> BackupPl
         node.close(extensions=False)
         if not node.has("items"):
             node.refuse("declares no items", "write items: {database: {type: postgres, service: db}}")
-    return BackupPlan(items, writers, longest, asked)
+    return BackupPlan(items, writers, longest)
 
 
 # -- items ----------------------------------------------------------------------

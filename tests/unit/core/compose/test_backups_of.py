@@ -35,9 +35,9 @@ secrets: {key: , word: }
 CONTEXT = Context("/srv/shop", "/etc/quaylock/stacks/shop", {"key": "f1", "word": "f2"})
 
 
-def plan(backup: str, **top: object) -> BackupPlan:
+def plan(backup: str) -> BackupPlan:
     model = yaml.safe_load(STACK)
-    model["x-quaylock"] = {"backup": yaml.safe_load(backup), **top}
+    model["x-quaylock"] = {"backup": yaml.safe_load(backup)}
     return read("shop", model, CONTEXT).backup
 
 
@@ -112,9 +112,7 @@ def test_who_holds_still_can_be_said(quiesce: str, writers: tuple[Writer, ...]) 
 
 def test_no_declaration_is_no_backup() -> None:
     assert read("shop", yaml.safe_load(STACK), CONTEXT).backup == NO_BACKUP
-    assert plan(f"{{items: {{db: {DB}}}, longest: 5s}}", backup_before=True) == BackupPlan(
-        (PostgresItem("db", "db"),), longest=5.0, before=True
-    )
+    assert plan(f"{{items: {{db: {DB}}}, longest: 5s}}") == BackupPlan((PostgresItem("db", "db"),), longest=5.0)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +172,3 @@ def test_what_cannot_be_meant_is_refused(backup: str, refused: list[str]) -> Non
     assert len(findings) == len(refused), findings
     for wanted, finding in zip(refused, findings, strict=True):
         assert wanted in finding
-
-
-def test_a_backup_before_a_rollout_needs_something_to_back_up() -> None:
-    with pytest.raises(Invalid, match="backup_before: there is nothing to back up"):
-        read("shop", {**yaml.safe_load(STACK), "x-quaylock": {"backup_before": True}}, CONTEXT)
