@@ -61,10 +61,8 @@ class TreeSource:
         return differences(taken.parts, [self._repository.read_back(part) for part in taken.parts])
 
     def close(self) -> None:
+        """The first snapshot is in no set, and is collected once nobody writes any more."""
         self._repository.break_off(self._tags)
-        if self._first is not None:
-            self._repository.forget([self._first.snapshot])
-            self._first = None
 
 
 class SqliteSource:

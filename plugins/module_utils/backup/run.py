@@ -26,6 +26,7 @@ from ..host import open_host, serving_stack
 from ..journal import SqliteJournal
 from ..loop import drive
 from ..perform import Host
+from ..ports import PortError
 from ..request import Request
 from .sources import Source, Sources
 from .vault import Vault, shown
@@ -145,9 +146,15 @@ class Crew:
 
 
 def collect(stack: str, vault: Vault) -> list[str]:
-    """Drop what is in the repository and belongs to no set. The caller holds the stack's lock."""
+    """Drop what is in the repository and belongs to no set. The caller holds the stack's lock.
+
+    Somebody else may be using the repository, and then it is the next backup's to do.
+    """
     found = vault.leftovers(stack)
-    vault.repository.forget(found)
+    try:
+        vault.repository.forget(found)
+    except PortError as error:
+        return [f"{len(found)} snapshots that belong to no set are left to the next backup: {error}"]
     return [f"{len(found)} snapshots that belong to no set were collected"] if found else []
 
 
@@ -222,7 +229,8 @@ def back_up(request: Request, vault: Vault, pin: str = "", dry: bool = False) ->
             name, "finished", host.clock.now(), {"outcome": making.outcome.value if making.outcome else ""}
         )
         answer = {**told(making, crew.manifest, request), "plan": plan}
-        answer["notes"] = [*notes, *answer["notes"]]
+        warm = collect(request.name, vault) if making.outcome is Outcome.MADE else []
+        answer["notes"] = [*notes, *answer["notes"], *(note for note in warm if "were collected" not in note)]
         journal.result(name, answer)
         return answer
 

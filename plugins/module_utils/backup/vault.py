@@ -32,11 +32,6 @@ def tags_of(stack: str, set_: str, item: str = "") -> frozenset[str]:
     return frozenset(marks | {f"{ITEM}{item}"} if item else marks)
 
 
-def set_of(snapshot: Snapshot) -> str:
-    """The id of the set that a snapshot belongs to, "" where it is none of ours."""
-    return next((tag.removeprefix(SET) for tag in snapshot.tags if tag.startswith(SET)), "")
-
-
 class Vault:
     """The sets of one host's stacks. `cache` is a folder for manifests that were read."""
 
@@ -65,10 +60,9 @@ class Vault:
 
     def leftovers(self, stack: str) -> list[str]:
         """Snapshots of this stack that belong to no set. Only for who holds the stack's lock."""
-        there = [s for s in self.repository.snapshots({f"{STACK}{stack}"}) if s.host == self.repository.host]
-        whole = {set_of(s) for s in there if MANIFEST in s.tags}
+        there = self.repository.snapshots({f"{STACK}{stack}"})
         used = frozenset().union(*(m.snapshots for m in self.sets(stack)))
-        return [s.id for s in there if set_of(s) not in whole and s.id not in used]
+        return [s.id for s in there if s.host == self.repository.host and MANIFEST not in s.tags and s.id not in used]
 
     def discard(self, stack: str, set_: str) -> None:
         """Forget what of a set is in the repository, its manifest first, so that it never is a set in part."""

@@ -35,6 +35,7 @@ class Phase(str, Enum):
 
 class Outcome(str, Enum):
     MADE = "made"
+    """the set is there; what could not be let go of is said"""
     FAILED = "failed"
     """the set never existed, and everything is as before"""
     INCOMPLETE = "incomplete"
@@ -255,8 +256,7 @@ def _store(making: Making) -> tuple[Making, list[Command], bool]:
 def _sealed(making: Making) -> tuple[Making, list[Command], bool]:
     if making.pending - {c for c in making.pending if isinstance(c, Alarm)} or not making.sealed:
         return making, [], False
-    outcome = Outcome.INCOMPLETE if making.left else Outcome.MADE
-    return replace(making, outcome=outcome), [], False
+    return replace(making, outcome=Outcome.MADE), [], False
 
 
 def _back(making: Making, at: float) -> tuple[Making, list[Command], bool]:
