@@ -380,7 +380,7 @@ class Restic:
     @contextlib.contextmanager
     def _dumped(self, what: str, call: Sequence[str]) -> Iterator[io.BufferedReader]:
         running, content = self._opened(what, call)
-        with running, content:
+        with running:
             try:
                 yield content
                 while content.read(BUFFER):

@@ -125,6 +125,10 @@ class Output(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        super().close()
+        self._pipe.close()
+
     def readinto(self, buffer: Any) -> int:
         if not select.select([self._pipe], [], [], PATIENCE)[0]:
             raise PortError(f"restic has not given a byte for {PATIENCE:g} s")
@@ -158,6 +162,7 @@ class Running:
         self._complained: deque[str] = deque(maxlen=LAST)
         self._hopeless = 0
         self._listeners: list[threading.Thread] = []
+        self._content: io.BufferedReader | None = None
         self._listen(self._process.stderr, self._complaint)
 
     def __enter__(self) -> Running:
@@ -176,7 +181,8 @@ class Running:
         pipe = self._process.stdout
         assert pipe is not None
         _widen(pipe)
-        return io.BufferedReader(Output(pipe), BUFFER)
+        self._content = io.BufferedReader(Output(pipe), BUFFER)
+        return self._content
 
     def end(self, patience: float | None = PATIENCE) -> Ended:
         """Wait for its own end; None for as long as it takes. Raises PortError when it takes longer."""
@@ -207,8 +213,10 @@ class Running:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(HELD_BACK)
-        if self._feed:
-            self._feed.close()
+        # a restic that writes to a full pipe, or reads from an empty socket, ends only when they break
+        for end in (self._feed, self._content):
+            if end:
+                end.close()
         try:
             process.wait(LEAVING)
         except subprocess.TimeoutExpired:
