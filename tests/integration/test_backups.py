@@ -59,7 +59,7 @@ class Shop:
     @property
     def vault(self) -> Vault:
         where = Repository(str(self.repository), str(self.password), cache=str(self.repository.parent / "cache"))
-        return Vault(Restic(where, "web-1"), str(self.harbour.folder / "state/manifests"))
+        return Vault(Restic(where, "web-1", wait=20), str(self.harbour.folder / "state/manifests"))
 
     def services(self) -> dict[str, Any]:
         check = {"test": ["CMD", "pg_isready", "-q", "-h", "127.0.0.1"], "timeout": "5s"}

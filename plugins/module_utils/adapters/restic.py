@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..core.backup import restic_words as words
 from ..core.backup.manifest import Part
@@ -30,6 +31,10 @@ from ..ports import PortError
 from . import trees
 from .restic_process import BUFFER, PATIENCE, Content, Ended, Feed, Running
 
+T = TypeVar("T")
+
+GLANCE = 0.5
+"""seconds until a repository that is locked is asked again"""
 NAMED = 8
 """unreadable files that an error names"""
 WITHOUT_LOCK = (Cause.FULL, Cause.READ_ONLY)
@@ -48,12 +53,16 @@ class Failed(PortError):
 
 
 class Restic:
-    """`host` is what snapshots are of, whatever this machine is called."""
+    """`host` is what snapshots are of, whatever this machine is called.
 
-    def __init__(self, repository: Repository, host: str, program: str = "restic") -> None:
+    A repository that the living have locked is asked again for `wait` seconds. A pump is then called again, too.
+    """
+
+    def __init__(self, repository: Repository, host: str, program: str = "restic", wait: float = 0.0) -> None:
         self.repository = repository
         self.host = host
         self._program = program
+        self._wait = wait
         self._lock = threading.Lock()
         self._live: dict[Running, frozenset[str]] = {}
         """what is being written, with its tags"""
@@ -122,6 +131,9 @@ class Restic:
         The name has no folder: of a stream that broke off, restic would keep the empty folder as a snapshot. Whatever
         goes wrong (the pump raises, restic dies, this process dies), no snapshot of a part of it stays.
         """
+        return self._free(lambda: self._stream(name, tags, pump))
+
+    def _stream(self, name: str, tags: Collection[str], pump: Pump) -> Part:
         path, mark = _flat(name), _mark()
         what = f"writing {path}"
         call = [*words.backup(self.host, _tags(tags, mark)), *words.of_stdin(path)]
@@ -164,6 +176,9 @@ class Restic:
         `exclude` are restic's patterns; one with a "/" in front begins at the folder. `parent` is the snapshot to
         compare with, where it is not the last of the same folder.
         """
+        return self._free(lambda: self._save(folder, tags, exclude, parent))
+
+    def _save(self, folder: str, tags: Collection[str], exclude: Sequence[str], parent: str) -> Saved:
         path = os.path.realpath(folder)
         if not os.path.exists(path):
             raise Failed(f"saving {folder}: it does not exist", Cause.UNREADABLE)
@@ -370,12 +385,26 @@ class Restic:
 
     def _asked(self, what: str, call: Sequence[str], reads: bool = False, patience: float | None = PATIENCE) -> Ended:
         """A call that has to go well. What only `reads` does without a lock where none can be written."""
+        return self._free(lambda: self._once(what, call, reads, patience))
+
+    def _once(self, what: str, call: Sequence[str], reads: bool, patience: float | None) -> Ended:
         ended = self._ended(call, patience)
         if ended.code and reads and words.cause(ended.complained) in WITHOUT_LOCK:
             ended = self._ended([*call, "--no-lock"], patience)
         if ended.code:
             raise self._failure(what, ended)
         return ended
+
+    def _free(self, work: Callable[[], T]) -> T:
+        """Do it, and again where somebody else has locked the repository."""
+        until = time.monotonic() + self._wait
+        while True:
+            try:
+                return work()
+            except Failed as error:
+                if error.cause is not Cause.LOCKED or time.monotonic() >= until:
+                    raise
+            time.sleep(GLANCE)
 
     @contextlib.contextmanager
     def _dumped(self, what: str, call: Sequence[str]) -> Iterator[io.BufferedReader]:

@@ -24,6 +24,8 @@ from ..core.model import Finding, Invalid
 from ..ports import PortError, SetRepository
 
 MANIFEST = "manifest"
+WAIT = 300.0
+"""seconds to wait for somebody else who has the repository to himself"""
 STACK, SET, ITEM = "stack=", "set=", "item="
 
 
@@ -111,7 +113,7 @@ def vault_in(path: str, state_dir: str) -> Vault:
     except (OSError, ValueError) as error:
         raise Invalid((Finding(path, f"cannot be read: {error}", "it has to be JSON"),)) from error
     given = settings.read(found, path)
-    restic = Restic(given.repository, given.host, given.restic)
+    restic = Restic(given.repository, given.host, given.restic, WAIT)
     return Vault(restic, posixpath.join(state_dir, "backup", "sets"))
 
 
