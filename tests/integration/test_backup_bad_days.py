@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.local import Busy
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import files, postgres, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
@@ -205,7 +206,11 @@ def test_a_rollout_lets_go_on_what_a_killed_backup_left(shop: Shop) -> None:
     journal.close()
     shop.harbour.client.api.pause(name)
     extra = {"backup": {"items": ITEMS}}
-    answer = shop.harbour.deploy(shop.services(), volumes={"data": {}, "uploads": {}}, **{"x-quaylock": extra})
+    request = shop.harbour.request(shop.services(), volumes={"data": {}, "uploads": {}}, **{"x-quaylock": extra})
+    checked = deploy.check(request)
+    assert checked["changed"]
+    assert any("backup s-1 was interrupted" in note for note in checked["notes"])
+    answer = deploy.deploy(request)
     assert answer["outcome"] == "unchanged", answer
     assert any(f"{name} held still and went on" in note for note in answer["notes"])
     assert shop.paused() == []
