@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import signal
@@ -19,11 +20,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.manifest import Manifest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
+from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 
 from .conftest import Harbour
@@ -97,6 +99,9 @@ class Shop:
         assert answer["outcome"] == "made", answer.get("msg", answer)
         return next(m for m in self.vault.sets(self.harbour.name) if m.id == answer["set"])
 
+    def rendered(self) -> bytes:
+        return (self.harbour.folder / "etc/stacks" / self.harbour.name / "compose.yaml").read_bytes()
+
     @property
     def uploads(self) -> Path:
         volume = self.harbour.client.volumes.get(f"{self.harbour.name}_uploads")
@@ -123,22 +128,20 @@ class Shop:
 
     def restored(self, manifest: Manifest, into: Path) -> tuple[int, int]:
         """The last number in the database of a set, and in its file."""
-        dump = next(p for p in manifest.item("db").parts if p.path.endswith(".dump"))
-        with self.vault.repository.reading(dump.snapshot, dump.path) as content:
-            (into / "shop.dump").write_bytes(content.read())
+        answer = extract.extract(self.vault, self.harbour.name, manifest.id, [], str(into / "set"))
+        assert answer["outcome"] == "restored"
+        assert sorted(p.name for p in (into / "set").iterdir()) == sorted(t.name for t in manifest.items)
         db = f"{self.harbour.name}-db-1"
-        subprocess.run(
-            ["docker", "cp", str(into / "shop.dump"), f"{db}:/tmp/shop.dump"], check=True, capture_output=True
-        )
+        dump = into / "set/db/shop.dump"
+        subprocess.run(["docker", "cp", str(dump), f"{db}:/tmp/shop.dump"], check=True, capture_output=True)
         self.sql("DROP DATABASE IF EXISTS scratch")
         self.sql("CREATE DATABASE scratch")
         command = ["docker", "exec", db, "pg_restore", "-U", "shop", "-d", "scratch", "/tmp/shop.dump"]
         subprocess.run(command, check=True, capture_output=True)
-        files = manifest.item("uploads").parts[0]
-        self.vault.repository.restore_tree(files.snapshot, files.path, str(into / "uploads"))
-        assert not list((into / "uploads").glob("jobs.db*")), "excluded"
-        last = (into / "uploads/log").read_text().splitlines()[-1]
-        assert int(self.sql("SELECT count(*) FROM log", "scratch")) == dump.rows["public.log"]
+        assert not list((into / "set/uploads").glob("jobs.db*")), "excluded"
+        last = (into / "set/uploads/log").read_text().splitlines()[-1]
+        rows = manifest.item("db").parts[1].rows["public.log"]
+        assert int(self.sql("SELECT count(*) FROM log", "scratch")) == rows
         return int(self.sql("SELECT max(n) FROM log", "scratch")), int(last)
 
 
@@ -182,6 +185,39 @@ def test_a_second_set_adds_little_and_both_can_be_restored(shop: Shop, tmp_path:
     assert shop.vault.leftovers(shop.harbour.name) == []
 
 
+def test_items_are_restored_as_what_they_were(shop: Shop, tmp_path: Path) -> None:
+    manifest = shop.made()
+    shop.restored(manifest, tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "set/jobs/jobs.sqlite")) as db:
+        assert db.execute("SELECT count(*) FROM jobs").fetchone() == (50,)
+    config = json.loads((tmp_path / "set/config/config.json").read_text())
+    assert config["id"] == manifest.release
+    assert (tmp_path / "set/config/files/compose.yaml").read_bytes() == shop.rendered()
+    assert "CREATE ROLE shop" in (tmp_path / "set/db/globals.sql").read_text()
+    with pytest.raises(Invalid) as refused:
+        extract.extract(shop.vault, shop.harbour.name, "latest", ["db", "dbb"], str(tmp_path / "set"))
+    assert [str(f) for f in refused.value.findings] == [
+        f"items.dbb: set {manifest.id} has no such item (it has: config, db, uploads, jobs)",
+        f"to: {tmp_path}/set/db is there already (name another folder, or move it away)",
+    ]
+    with pytest.raises(Invalid, match=f"no set 's-0'.*there are, newest first: {manifest.id}"):
+        extract.extract(shop.vault, shop.harbour.name, "s-0", [], str(tmp_path / "other"))
+
+
+def test_a_flipped_bit_is_never_restored(shop: Shop, tmp_path: Path) -> None:
+    shop.made()
+    packs = sorted((shop.repository / "data").rglob("*"), key=lambda p: -p.stat().st_size if p.is_file() else 0)
+    pack = bytearray(packs[0].read_bytes())
+    pack[len(pack) // 3] ^= 1
+    packs[0].chmod(0o600)
+    packs[0].write_bytes(bytes(pack))
+    with pytest.raises(PortError):
+        extract.extract(shop.vault, shop.harbour.name, "latest", [], str(tmp_path / "set"))
+    there = {p.name for p in (tmp_path / "set").iterdir()}
+    assert not {name for name in there if name.startswith(extract.DRAFT)}
+    assert len(there) < 4, "the damaged one is not there"
+
+
 def test_check_mode_only_reads(shop: Shop) -> None:
     answer = shop.back_up(dry=True)
     assert answer["outcome"] == "planned"
@@ -223,7 +259,7 @@ def test_what_cannot_be_backed_up_is_said_before_anything_is_touched(shop: Shop,
 KILLED = """
 import os, pickle, signal, sys, time
 from ansible_collections.quaylock.stacks.plugins.module_utils import journal
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, run
 request, vault, what, do, later = pickle.load(sys.stdin.buffer)
 log = journal.SqliteJournal.log
 def watched(self, rollout, at, said, details):
