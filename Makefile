@@ -61,7 +61,7 @@ molecule: ## Every role on test hosts (SCENARIO=docker for one)
 integration: ## The engine's parts on a real Docker engine (MORE=yes: behind Debian's own HAProxy too)
 	@scripts/test integration
 
-e2e: ## make up in a fresh clone, releases under load, hosts over SSH
+e2e: ## make up in a fresh clone, releases under load, hosts over SSH (MORE=yes: one of them lost on the way)
 	@scripts/test e2e
 
 bench: ## Measure against Docker Compose; results in build/bench/*.json

@@ -162,7 +162,7 @@ STAGES: dict[str, Callable[[], Counts]] = {
     "simulate": simulate,
     "molecule": molecule,
     "integration": lambda: pytest("integration", "tests/contract", "tests/integration", *MORE, *SIDE_BY_SIDE),
-    "e2e": lambda: pytest("e2e", "tests/e2e"),
+    "e2e": lambda: pytest("e2e", "tests/e2e", *MORE),
 }
 WITH_ENGINE = {"molecule", "integration", "e2e"}
 
