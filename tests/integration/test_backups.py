@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.docker_engine import DockerEngine
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
@@ -59,9 +60,16 @@ class Shop:
     password: Path
 
     @property
+    def where(self) -> Repository:
+        return Repository(str(self.repository), str(self.password), cache=str(self.repository.parent / "cache"))
+
+    @property
+    def cache(self) -> str:
+        return str(self.harbour.folder / "state/manifests")
+
+    @property
     def vault(self) -> Vault:
-        where = Repository(str(self.repository), str(self.password), cache=str(self.repository.parent / "cache"))
-        return Vault(Restic(where, "web-1", wait=20), str(self.harbour.folder / "state/manifests"))
+        return Vault(Restic(self.where, "web-1", wait=20), self.cache)
 
     def services(self) -> dict[str, Any]:
         check = {"test": ["CMD", "pg_isready", "-q", "-h", "127.0.0.1"], "timeout": "5s"}
@@ -124,7 +132,13 @@ class Shop:
         return False
 
     def paused(self) -> list[str]:
-        return [name for name, body in self.harbour.containers().items() if body["State"]["Paused"]]
+        """Who holds still, by the engine's or by the kernel's word."""
+        found = []
+        for name, body in self.harbour.containers().items():
+            group = next(Path("/sys/fs/cgroup").glob(f"freezer/**/{body['Id']}/freezer.state"), None)
+            frozen = bool(group) and group.read_text().strip() != "THAWED"
+            found += [name] if body["State"]["Paused"] or frozen else []
+        return found
 
     def restored(self, manifest: Manifest, into: Path) -> tuple[int, int]:
         """The last number in the database of a set, and in its file."""
@@ -132,12 +146,11 @@ class Shop:
         assert answer["outcome"] == "restored"
         assert sorted(p.name for p in (into / "set").iterdir()) == sorted(t.name for t in manifest.items)
         db = f"{self.harbour.name}-db-1"
-        dump = into / "set/db/shop.dump"
-        subprocess.run(["docker", "cp", str(dump), f"{db}:/tmp/shop.dump"], check=True, capture_output=True)
         self.sql("DROP DATABASE IF EXISTS scratch")
         self.sql("CREATE DATABASE scratch")
-        command = ["docker", "exec", db, "pg_restore", "-U", "shop", "-d", "scratch", "/tmp/shop.dump"]
-        subprocess.run(command, check=True, capture_output=True)
+        command = ["docker", "exec", "-i", db, "pg_restore", "-U", "shop", "-d", "scratch"]
+        with (into / "set/db/shop.dump").open("rb") as dump:
+            subprocess.run(command, stdin=dump, check=True, capture_output=True)
         assert not list((into / "set/uploads").glob("jobs.db*")), "excluded"
         last = (into / "set/uploads/log").read_text().splitlines()[-1]
         rows = manifest.item("db").parts[1].rows["public.log"]
@@ -157,7 +170,7 @@ def shop(harbour: Harbour, client: Any, tmp_path: Path) -> Iterator[Shop]:
         db.commit()
     yield made
     for name in made.paused():
-        harbour.client.api.unpause(name)
+        DockerEngine(harbour.client).unpause(name)
 
 
 def test_all_items_show_one_moment(shop: Shop, tmp_path: Path) -> None:
@@ -167,6 +180,8 @@ def test_all_items_show_one_moment(shop: Shop, tmp_path: Path) -> None:
     assert 0 < manifest.quiet < 5
     assert shop.paused() == []
     assert shop.goes_on()
+    health = {name: body["State"]["Health"]["Status"] for name, body in shop.harbour.containers("writer").items()}
+    assert set(health.values()) == {"healthy"}, "nobody takes it for ill"
     database, file = shop.restored(manifest, tmp_path)
     assert database - file in (0, 1), "frozen between the two writes at most"
     assert manifest.item("jobs").parts[0].rows == {"jobs": 50}
@@ -259,8 +274,11 @@ def test_what_cannot_be_backed_up_is_said_before_anything_is_touched(shop: Shop,
 KILLED = """
 import os, pickle, signal, sys, time
 from ansible_collections.quaylock.stacks.plugins.module_utils import journal
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, run
-request, vault, what, do, later = pickle.load(sys.stdin.buffer)
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
+request, where, cache, what, do, later = pickle.load(sys.stdin.buffer)
+vault = Vault(Restic(where, "web-1", wait=20), cache)
 log = journal.SqliteJournal.log
 def watched(self, rollout, at, said, details):
     log(self, rollout, at, said, details)
@@ -289,7 +307,7 @@ run.back_up(request, vault)
 def test_killed_at_any_moment_writers_come_back_and_nothing_in_part_stays(
     shop: Shop, tmp_path: Path, what: str, do: str, later: float
 ) -> None:
-    asked = pickle.dumps((shop.harbour.request({}), shop.vault, what, do, later))
+    asked = pickle.dumps((shop.harbour.request({}), shop.where, shop.cache, what, do, later))
     done = subprocess.run(
         [sys.executable, "-c", KILLED], input=asked, timeout=90, env={**os.environ}, capture_output=True
     )

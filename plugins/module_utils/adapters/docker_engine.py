@@ -25,7 +25,7 @@ from ..core import labels
 from ..core.compose import gates_of
 from ..core.model import Build, ExecProbe, Gate, Image, Json, Network, Observed, Probe, Sample, Service, Volume
 from ..ports import Port, PortError
-from . import dns_names, exec_streams, images, probes, processes
+from . import dns_names, exec_streams, freezer, images, probes, processes
 from .host import holder, listeners, overlap
 
 
@@ -386,22 +386,22 @@ class DockerEngine:
 
     def pause(self, name: str) -> None:
         """Its processes are frozen; done if they are already."""
+        found = self._details(name)
+        if found["State"]["Paused"] or freezer.freeze(self.api.base_url, found["State"]["Pid"], found["Id"]):
+            return
         with asking(f"pausing {name}"):
-            try:
-                self.api.pause(name)
-            except APIError as error:
-                if not self._details(name)["State"]["Paused"]:
-                    raise PortError(f"pausing {name}: {error.explanation or error}") from error
+            self.api.pause(name)
 
     def unpause(self, name: str) -> None:
-        """Its processes go on; done if they do already, or if it is gone."""
-        with asking(f"unpausing {name}"):
-            try:
+        """Its processes go on; done if they do already, or if it is gone. What the engine paused is told to go on."""
+        found = self._inspect(name)
+        if found is None or not found["State"]["Running"]:
+            return
+        if found["State"]["Paused"]:
+            with asking(f"unpausing {name}"):
                 self.api.unpause(name)
-            except APIError as error:
-                there = self._inspect(name)
-                if there is not None and there["State"]["Paused"]:
-                    raise PortError(f"unpausing {name}: {error.explanation or error}") from error
+        else:
+            freezer.thaw(self.api.base_url, found["State"]["Pid"], found["Id"])
 
     def volume_folder(self, name: str) -> str:
         """Where a volume's files lie on this host. Raises PortError where that is not here, or not always."""

@@ -76,7 +76,7 @@ class Making:
     asked: Mapping[str, int] = field(default_factory=dict)
     """replica -> how often it was asked to go on in vain"""
     touched: bool = False
-    """something of the set may be in the repository"""
+    """something of the set may be in the repository: opening an item stores what has not changed already"""
     moment: float = 0.0
     quiet: float = 0.0
     since: float = 0.0
@@ -195,7 +195,8 @@ def _step(making: Making, at: float) -> tuple[Making, list[Command], bool]:
         return _back(making, at)
     if making.phase is Phase.OPENING:
         if not making.opened and making.items:
-            return replace(making, opened=frozenset(making.items)), [Open(item) for item in making.items], False
+            making = replace(making, opened=frozenset(making.items), touched=True)
+            return making, [Open(item) for item in making.items], False
         if _waits(making, Open):
             return making, [], False
         asked: list[Command] = [Quiesce(w.service, w.name) for w in making.writers]
@@ -247,9 +248,8 @@ def _store(making: Making) -> tuple[Making, list[Command], bool]:
     commands += [Store(item) for item in waiting[: max(0, room)]]
     closing = {c.item for c in making.pending if isinstance(c, Close)}
     commands += [Close(i) for i in making.items if i in making.opened & making.proven and i not in closing]
-    making = replace(making, touched=making.touched or bool(making.items))
     if making.proven.issuperset(making.items) and not commands and not busy:
-        return replace(making, phase=Phase.SEALING, touched=True), [Seal()], False
+        return replace(making, phase=Phase.SEALING), [Seal()], False
     return making, commands, False
 
 
