@@ -8,6 +8,7 @@ enough for somebody to replace it. It does not see this.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ..ports import PortError
 
 PATIENCE = 5.0
 """seconds in which all processes have to stand still; one that waits for a disk does so later"""
+OFTEN = 20
+"""tries after which it is begun anew"""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,19 @@ def freeze(base_url: str, pid: int, container: str, proc: str = "/proc", groups:
     if switch is None:
         return False
     try:
-        switch.file.write_text(switch.frozen)
         until = time.monotonic() + PATIENCE
-        while switch.word not in switch.told.read_text():
+        for turn in itertools.count(1):
+            if turn % OFTEN == 0:
+                # processes that keep appearing get into the way of version 1, and a moment's thaw out of it
+                switch.file.write_text(switch.thawed)
+                time.sleep(0.01)
+            switch.file.write_text(switch.frozen)
+            if switch.word in switch.told.read_text():
+                break
             if time.monotonic() > until:
                 switch.file.write_text(switch.thawed)
                 raise PortError(f"the processes of {container[:12]} did not stand still within {PATIENCE:g} s")
-            time.sleep(0.005)
+            time.sleep(0.001)
     except OSError as error:
         raise PortError(f"freezing {container[:12]}: {error}") from error
     return True
