@@ -23,20 +23,20 @@ class State(Protocol):
 
 
 S = TypeVar("S", bound=State)
-K = TypeVar("K", contravariant=True)
+K_contra = TypeVar("K_contra", contravariant=True)
 
 
-class Crew(Protocol[K]):
+class Crew(Protocol[K_contra]):
     """Who does the work, and writes it down.
 
     `intend` is asked before a command is begun and says why it must not be, "" where it may; `heard` gets each outcome
     before anything is decided about it, and `decided` what became of it.
     """
 
-    def intend(self, state: K, command: Any) -> str: ...
-    def perform(self, state: K, command: Any) -> Any: ...
-    def heard(self, state: K, event: Event) -> None: ...
-    def decided(self, before: K, after: K, event: Event) -> None: ...
+    def intend(self, state: K_contra, command: Any) -> str: ...
+    def perform(self, state: K_contra, command: Any) -> Any: ...
+    def heard(self, state: K_contra, event: Event) -> None: ...
+    def decided(self, before: K_contra, after: K_contra, event: Event) -> None: ...
 
 
 def drive(clock: Clock, state: S, advance: Callable[[S, Event], tuple[S, Sequence[Any]]], crew: Crew[S]) -> S:

@@ -103,7 +103,7 @@ def during(shop: Shop, moment: str, act: Callable[[], Any], monkeypatch: pytest.
 )
 def test_the_database_is_killed(shop: Shop, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     db = shop.harbour.client.containers.get(f"{shop.harbour.name}-db-1")
-    answer = during(shop, moment, lambda: db.kill(), monkeypatch)
+    answer = during(shop, moment, db.kill, monkeypatch)
     assert answer["outcome"] in ("failed", "incomplete"), answer
     assert shop.paused() == []
     assert shop.vault.sets() == []

@@ -95,8 +95,8 @@ class Shop:
             },
         }
 
-    def deploy(self, items: Mapping[str, Any] = ITEMS, **plan: Any) -> dict[str, Any]:
-        extra = {"backup": {"items": dict(items), **plan}}
+    def deploy(self, items: Mapping[str, Any] | None = None, **plan: Any) -> dict[str, Any]:
+        extra = {"backup": {"items": dict(items or ITEMS), **plan}}
         return self.harbour.deployed(self.services(), volumes={"data": {}, "uploads": {}}, **{"x-quaylock": extra})
 
     def back_up(self, **about: Any) -> dict[str, Any]:
@@ -309,7 +309,7 @@ def test_killed_at_any_moment_writers_come_back_and_nothing_in_part_stays(
 ) -> None:
     asked = pickle.dumps((shop.harbour.request({}), shop.where, shop.cache, what, do, later))
     done = subprocess.run(
-        [sys.executable, "-c", KILLED], input=asked, timeout=90, env={**os.environ}, capture_output=True
+        [sys.executable, "-c", KILLED], input=asked, timeout=90, env={**os.environ}, capture_output=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert shop.vault.sets() == []

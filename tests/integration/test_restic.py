@@ -305,7 +305,9 @@ def die():
     while not [1 for p in os.listdir("/proc") if p.isdecimal() and p != str(os.getpid()) and works(p)]: time.sleep(0.005)
     os.kill(os.getpid(), signal.SIGKILL)
 def works(pid):
-    try: return {restic.repository.location!r}.encode() in open("/proc/" + pid + "/environ", "rb").read() and open("/proc/" + pid + "/comm").read() == "restic\\n"
+    try:
+        mine = open("/proc/" + pid + "/environ", "rb").read()
+        return {restic.repository.location!r}.encode() in mine and open("/proc/" + pid + "/comm").read() == "restic\\n"
     except OSError: return False
 threading.Thread(target=die, daemon=True).start()
 made.tree({str(big)!r}, {{"set=s-1"}})
@@ -370,9 +372,9 @@ def test_the_same_tree_has_the_same_digest_in_another_snapshot_and_a_changed_one
     restic: Restic, tmp_path: Path
 ) -> None:
     tree = odd_tree(tmp_path)
-    first, _ = restic.tree(str(tree), {"set=s-1"})
+    first, _said = restic.tree(str(tree), {"set=s-1"})
     os.utime(tree / "with space", (1, 1))
-    second, _ = restic.tree(str(tree), {"set=s-2"}, parent=first.snapshot)
+    second, _said = restic.tree(str(tree), {"set=s-2"}, parent=first.snapshot)
     assert second == replace(first, snapshot=second.snapshot)
     assert second.snapshot != first.snapshot
     (tree / "a").chmod(0o700)
@@ -385,7 +387,7 @@ def test_what_is_excluded_is_not_in_the_tree(restic: Restic, tmp_path: Path) -> 
     for name in ("keep", "cache/x", "a/cache/x", "a/b.tmp"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(name)
-    part, _ = restic.tree(str(tree), (), ["/cache", "*.tmp"])
+    part, _said = restic.tree(str(tree), (), ["/cache", "*.tmp"])
     shutil.rmtree(tree / "cache")
     (tree / "a/b.tmp").unlink()
     assert replace(digest_of(str(tree)), snapshot=part.snapshot) == part
@@ -393,7 +395,7 @@ def test_what_is_excluded_is_not_in_the_tree(restic: Restic, tmp_path: Path) -> 
 
 def test_a_single_file_is_a_tree_as_well(restic: Restic, tmp_path: Path) -> None:
     (tmp_path / "settings.ini").write_text("[a]\n")
-    part, _ = restic.tree(str(tmp_path / "settings.ini"), ())
+    part, _said = restic.tree(str(tmp_path / "settings.ini"), ())
     assert (part.size, part.files) == (4, 1)
     restic.restore_tree(part.snapshot, part.path, str(tmp_path / "restored"))
     assert digest_of(str(tmp_path / "restored/settings.ini")).sha256 == part.sha256
@@ -435,7 +437,7 @@ def test_a_file_that_vanishes_while_it_is_saved_is_named_or_nowhere_in_the_snaps
     vanishing.start()
     said, part = "", None
     try:
-        part, _ = restic.tree(str(tree), {"set=s-1"})
+        part, _said = restic.tree(str(tree), {"set=s-1"})
     except Failed as failed:
         said = str(failed)
     vanishing.join()
@@ -460,7 +462,7 @@ def test_a_file_that_cannot_be_read_is_named_and_no_snapshot_stays(restic: Resti
 
 def test_a_folder_with_something_in_it_is_not_restored_to(restic: Restic, tmp_path: Path) -> None:
     (tmp_path / "srv").mkdir()
-    part, _ = restic.tree(str(tmp_path / "srv"), ())
+    part, _said = restic.tree(str(tmp_path / "srv"), ())
     target = tmp_path / "target"
     target.mkdir()
     (target / "precious").write_text("x")
@@ -473,7 +475,7 @@ def test_a_folder_with_something_in_it_is_not_restored_to(restic: Restic, tmp_pa
 
 def test_a_restore_that_fails_leaves_the_folder_as_it_was(restic: Restic, tmp_path: Path) -> None:
     (tmp_path / "srv").mkdir()
-    part, _ = restic.tree(str(tmp_path / "srv"), ())
+    part, _said = restic.tree(str(tmp_path / "srv"), ())
     (tmp_path / "there").mkdir()
     for target in ("there", "new"):
         with pytest.raises(Failed, match="does not hold"):
@@ -547,11 +549,11 @@ def test_a_missing_pack_is_found_within_seconds(restic: Restic, tmp_path: Path) 
     tree = tmp_path / "srv"
     tree.mkdir()
     (tree / "a").write_bytes(BLOCK)
-    part, _ = restic.tree(str(tree), ())
+    part, _said = restic.tree(str(tree), ())
     packs(restic)[0].unlink()
     # restic 0.14 by itself would look for it for a quarter of an hour
     began = time.monotonic()
-    for ask in (lambda: restic.read_back(part), lambda: restic.check()):
+    for ask in (lambda: restic.read_back(part), restic.check):
         with pytest.raises(Failed) as caught:
             ask()
         assert caught.value.cause is Cause.DAMAGED

@@ -477,7 +477,7 @@ def _is_dead(lock: Lock, program: str) -> bool:
     if not _here(lock):
         return time.time() - lock.since > words.STALE
     try:
-        name, _, rest = Path(f"/proc/{lock.pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+        name, _end, rest = Path(f"/proc/{lock.pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
     except OSError:
         return True
     # a zombie has let go, and another program has only got the number

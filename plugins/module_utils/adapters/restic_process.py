@@ -179,7 +179,8 @@ class Running:
     def output(self) -> io.BufferedReader:
         """Its output as a file; for a call whose output is content."""
         pipe = self._process.stdout
-        assert pipe is not None
+        if pipe is None:
+            raise ValueError("its output is kept as words")
         _widen(pipe)
         self._content = io.BufferedReader(Output(pipe), BUFFER)
         return self._content
@@ -235,7 +236,8 @@ class Running:
         return Ended(code, tuple(self._said), tuple(self._complained))
 
     def _listen(self, pipe: IO[bytes] | None, take: Callable[[str], None]) -> None:
-        assert pipe is not None
+        if pipe is None:
+            return
 
         def read() -> None:
             with contextlib.suppress(OSError, ValueError):
