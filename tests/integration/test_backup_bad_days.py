@@ -124,6 +124,7 @@ def test_somebody_ends_our_sessions(shop: Shop, monkeypatch: pytest.MonkeyPatch)
     nothing_happened(shop, before)
 
 
+@pytest.mark.more
 def test_a_writer_is_removed_while_it_holds_still(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = shop.harbour.client.containers.get(f"{shop.harbour.name}-writer-1")
     answer = during(shop, "freeze", lambda: writer.remove(force=True), monkeypatch)
@@ -147,6 +148,7 @@ def test_who_holds_still_for_too_long_goes_on(shop: Shop, monkeypatch: pytest.Mo
     nothing_happened(shop, before)
 
 
+@pytest.mark.more
 def test_a_file_vanishes_while_it_is_stored(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shop.harbour.identities()
     plain = files.TreeSource.open
@@ -163,6 +165,7 @@ def test_a_file_vanishes_while_it_is_stored(shop: Shop, monkeypatch: pytest.Monk
     nothing_happened(shop, before)
 
 
+@pytest.mark.more
 def test_a_damaged_sqlite_file_is_said(shop: Shop) -> None:
     before = shop.harbour.identities()
     whole = (shop.uploads / "jobs.db").read_bytes()

@@ -190,6 +190,7 @@ def test_all_items_show_one_moment(shop: Shop, tmp_path: Path) -> None:
     assert not list((shop.harbour.folder / "state/backup").rglob("*.sqlite"))
 
 
+@pytest.mark.more
 def test_a_second_set_adds_little_and_both_can_be_restored(shop: Shop, tmp_path: Path) -> None:
     first, second = shop.made(), shop.made()
     assert [m.id for m in shop.vault.sets(shop.harbour.name)] == [second.id, first.id]
@@ -241,6 +242,7 @@ def test_check_mode_only_reads(shop: Shop) -> None:
     assert shop.vault.repository.snapshots() == []
 
 
+@pytest.mark.more
 def test_an_item_that_is_not_due_is_taken_over(shop: Shop, tmp_path: Path) -> None:
     shop.deploy({**ITEMS, "uploads": {**ITEMS["uploads"], "every": "7d"}})
     first, second = shop.made(), shop.made()
