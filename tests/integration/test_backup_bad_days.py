@@ -63,7 +63,13 @@ DUMPS = [
 ]  # fmt: skip
 
 
-SAME = ("dies at the start", "is killed midway", "dies after the last byte", "writes something else with exit code 0")
+SAME = (
+    "dies at the start",
+    "is empty with exit code 0",
+    "is killed midway",
+    "dies after the last byte",
+    "writes something else with exit code 0",
+)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def during(shop: Shop, moment: str, act: Callable[[], Any], monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     "moment",
-    ["store", pytest.param("freeze", marks=pytest.mark.more), pytest.param("read_back", marks=pytest.mark.more)],
+    [pytest.param(moment, marks=pytest.mark.more) for moment in ("freeze", "store", "read_back")],
 )
 def test_the_database_is_killed(shop: Shop, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     db = shop.harbour.client.containers.get(f"{shop.harbour.name}-db-1")

@@ -257,7 +257,7 @@ def test_an_item_that_is_not_due_is_taken_over(shop: Shop, tmp_path: Path) -> No
     ("how", "says"),
     [
         ("stopped", "x-quaylock.backup.items.db: service db does not run"),
-        ("volume", "volume .*_uploads is of the driver local, type tmpfs"),
+        pytest.param("volume", "volume .*_uploads is of the driver local, type tmpfs", marks=pytest.mark.more),
     ],
 )
 def test_what_cannot_be_backed_up_is_said_before_anything_is_touched(shop: Shop, how: str, says: str) -> None:
@@ -297,7 +297,7 @@ run.back_up(request, vault)
     [
         ("done", "Quiesce", 0.0),
         ("do", "Store", 0.3),
-        ("do", "Seal", 0.0),
+        pytest.param("do", "Seal", 0.0, marks=pytest.mark.more),
         pytest.param("done", "Open", 0.0, marks=pytest.mark.more),
         pytest.param("do", "Quiesce", 0.0, marks=pytest.mark.more),
         pytest.param("done", "Freeze", 0.0, marks=pytest.mark.more),
