@@ -26,6 +26,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.quaylock.stacks.tests.fixtures import systemd
 
 pytestmark = pytest.mark.integration
 
@@ -162,7 +163,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     docker("run", "-d", "--name", HOST, "--hostname", "prod-1", *rights, *places, image)
     made = Machine(address(HOST), keys)
     try:
-        made("systemctl is-system-running --wait || :")
+        made(systemd.UP)
         made("useradd -m -s /bin/bash deploy && install -d -m 700 -o deploy /home/deploy/.ssh")
         made("echo 'deploy ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/deploy && ssh-keygen -A && systemctl start ssh")
         docker("cp", str(keys / "id.pub"), f"{HOST}:/home/deploy/.ssh/authorized_keys")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.quaylock.stacks.tests.fixtures import systemd
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 pytestmark = pytest.mark.integration
@@ -102,7 +103,7 @@ def start(host: str, image: str, keys: Path) -> tuple[str, str]:
     rights += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--cgroupns=private"]
     places = ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "-v", "/var/lib/docker"]
     done("docker", "run", "-d", "--name", name, "--hostname", host, *rights, *places, image)
-    on(host, "systemctl is-system-running --wait || :")
+    on(host, systemd.UP)
     on(host, "install -d -m 700 /root/.ssh && ssh-keygen -A && systemctl start ssh docker")
     done("docker", "cp", str(keys / "id.pub"), f"{name}:/root/.ssh/authorized_keys")
     on(host, "chown root:root /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys")
