@@ -20,9 +20,6 @@ class Rule:
     least: int = 1
 
 
-MONTH = Rule()
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A set as retention sees it. `needs` are the sets that it took items over from; `proven` when, 0 for never."""

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host knows about its backups: where they go, under which password, and how long they stay."""
+"""What a host knows about its backups: where they go, and under which password."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 
 from ..model import Finding, Invalid
 from .repository import Repository
-from .retention import MONTH, Rule
 
 PATH = "/etc/quaylock/backup/settings.json"
 """written by the role, root's alone; the modules and the host's own timers read it"""
-_KNOWN = ("repository", "password_file", "environment", "options", "cache", "host", "keep_days", "keep_least", "restic")
+_KNOWN = ("repository", "password_file", "environment", "options", "cache", "host", "restic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,6 @@ class Settings:
 
     repository: Repository
     host: str
-    rule: Rule = MONTH
     restic: str = "restic"
 
 
@@ -52,14 +50,9 @@ def read(found: Any, path: str = PATH) -> Settings:
         refuse("environment", "must map names to texts")
     if not isinstance(options, list) or not all(isinstance(o, str) and "=" in o for o in options):
         refuse("options", "must be a list of KEY=VALUE", "as for restic's -o")
-    numbers = {"keep_days": found.get("keep_days", 30), "keep_least": found.get("keep_least", 1)}
-    for key, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or number < 0:
-            refuse(key, f"{number!r} is no number of {'days' if key == 'keep_days' else 'sets'}", "0 or more")
     if wrong:
         raise Invalid(tuple(wrong))
     repository = Repository(
         str(texts["repository"]), password_file, dict(environment), tuple(options), str(texts["cache"])
     )
-    rule = Rule(float(numbers["keep_days"]), int(numbers["keep_least"]))
-    return Settings(repository, str(texts["host"]), rule, str(found.get("restic") or "restic"))
+    return Settings(repository, str(texts["host"]), str(found.get("restic") or "restic"))

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.retention import Rule
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.settings import Settings, read
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 
@@ -25,13 +24,11 @@ def test_everything_is_read() -> None:
         "environment": {"AWS_SHARED_CREDENTIALS_FILE": "/etc/quaylock/backup/s3"},
         "options": ["sftp.command=ssh -p 2222 backup -s sftp"],
         "cache": "/var/cache/quaylock",
-        "keep_days": 7,
-        "keep_least": 3,
         "restic": "/opt/restic",
     }
     found = read(given)
     assert found.repository.options == ("sftp.command=ssh -p 2222 backup -s sftp",)
-    assert (found.rule, found.restic, found.repository.cache) == (Rule(7, 3), "/opt/restic", "/var/cache/quaylock")
+    assert (found.restic, found.repository.cache) == ("/opt/restic", "/var/cache/quaylock")
 
 
 @pytest.mark.parametrize(
@@ -43,10 +40,8 @@ def test_everything_is_read() -> None:
         ({"password": "hunter2"}, "password: is not a known key"),
         ({"environment": ["A=b"]}, "environment: must map names to texts"),
         ({"options": "a=b"}, "options: must be a list of KEY=VALUE"),
+        ({"keep_days": 7}, "keep_days: is not a known key"),
         ({"options": ["a"]}, "options: must be a list of KEY=VALUE"),
-        ({"keep_days": "7"}, "keep_days: '7' is no number of days"),
-        ({"keep_least": -1}, "keep_least: -1 is no number of sets"),
-        ({"keep_least": True}, "keep_least: True is no number of sets"),
     ],
 )
 def test_what_is_wrong_is_said(change: dict[str, Any], refused: str) -> None:
