@@ -318,6 +318,7 @@ def test_killed_at_any_moment_writers_come_back_and_nothing_in_part_stays(
     answer = shop.back_up()
     assert answer["outcome"] == "made", answer
     assert any("was interrupted" in note for note in answer["notes"])
+    assert not list((shop.harbour.folder / "state/backup").rglob("*.sqlite"))
     assert shop.paused() == []
     assert shop.goes_on()
     assert [m.id for m in shop.vault.sets()] == [answer["set"]]

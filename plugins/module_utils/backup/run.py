@@ -8,6 +8,7 @@ import contextlib
 import os
 import posixpath
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -208,12 +209,14 @@ def back_up(request: Request, vault: Vault, pin: str = "", dry: bool = False) ->
             notes += collect(request.name, vault)
         wish = wish_for(host, request, journal, vault, now)
         name = new_id(now)
-        sources = Sources(host, vault.repository, wish, name, posixpath.join(request.state_dir, "backup", name))
+        staging = posixpath.join(request.state_dir, "backup", "copies", request.name)
+        sources = Sources(host, vault.repository, wish, name, staging)
         if found := sources.findings():
             raise Invalid(tuple(found))
         plan = [f"+ {item}" for item in wish.items] + [f"= {t.name} of set {t.set}" for t in wish.taken_over]
         if dry:
             return {"changed": True, "outcome": "planned", "plan": plan, "notes": notes}
+        shutil.rmtree(staging, ignore_errors=True)  # copies of one that was killed
         journal.begin(name, request.name, "backup", request.who, now, {}, request.asked)
         crew = Crew(host, wish, vault, sources.made(), request.who, pin)
         making = Making(
@@ -225,6 +228,7 @@ def back_up(request: Request, vault: Vault, pin: str = "", dry: bool = False) ->
             at_once=max(1, (os.cpu_count() or 1) // 2),
         )
         making = drive(host.clock, making, advance, crew)
+        shutil.rmtree(staging, ignore_errors=True)
         journal.milestone(
             name, "finished", host.clock.now(), {"outcome": making.outcome.value if making.outcome else ""}
         )
