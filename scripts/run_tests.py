@@ -29,7 +29,9 @@ EARLY = ["pebble", "traefik"]
 """from their Go modules: 2 and 5 to 12 minutes on two cores, once per engine"""
 MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
-"""checks, and scenarios of molecule, that run side by side; each keeps a core busy"""
+"""checks, scenarios of molecule and files of integration tests that run side by side; each keeps a core busy"""
+SIDE_BY_SIDE = ["-n", str(AT_ONCE), "--dist", "loadfile"]
+"""a file's tests share what they need, and stay together"""
 
 
 @dataclass
@@ -159,7 +161,7 @@ STAGES: dict[str, Callable[[], Counts]] = {
     "unit": lambda: pytest("unit", "tests/unit"),
     "simulate": simulate,
     "molecule": molecule,
-    "integration": lambda: pytest("integration", "tests/contract", "tests/integration", *MORE),
+    "integration": lambda: pytest("integration", "tests/contract", "tests/integration", *MORE, *SIDE_BY_SIDE),
     "e2e": lambda: pytest("e2e", "tests/e2e", *MORE),
 }
 WITH_ENGINE = {"molecule", "integration", "e2e"}

@@ -33,7 +33,9 @@ from ansible_collections.quaylock.stacks.tests.load import Load
 docker = pytest.importorskip("docker")
 
 PREFIX = os.environ.get("QUAYLOCK_TEST_PREFIX", "qhp")
-SUBNET = os.environ.get("QUAYLOCK_TEST_SUBNET", "172.31.77.0/24")
+NEIGHBOUR = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+"""of tests that run side by side: each side has a subnet of its own"""
+SUBNET = f"172.31.{77 + NEIGHBOUR}.0/24"
 HTTP, TCP, DOOR = 18080, 18090, 18443
 TRAEFIK_LARGEST = 3000
 """bytes of a POST's body, and of its echo. A longer answer that comes at once may be cut by any proxy that is made of Go's
