@@ -242,7 +242,7 @@ class SqliteJournal:
         with self._durably():
             self._db.execute(
                 "UPDATE rollouts SET ended = ?, outcome = 'interrupted' WHERE stack = ? AND ended IS NULL"
-                " AND (planned IS NULL OR kind != 'deploy') AND kind != 'backup'",
+                " AND (planned IS NULL OR kind != 'deploy') AND kind NOT IN ('backup', 'drill', 'restore')",
                 (at, stack),
             )
 

@@ -167,6 +167,14 @@ class DockerEngine:
                         holders[port] = f"{program} (process {pid})" if pid else "another process"
         return holders
 
+    def belongings(self, stack: str) -> tuple[list[str], list[str]]:
+        """Networks and volumes that carry the stack's label, whatever its model says."""
+        wanted = {"label": [f"{labels.PROJECT}={stack}"]}
+        with asking(f"listing what belongs to {stack}"):
+            networks = [n["Name"] for n in self.api.networks(filters=wanted)]
+            volumes = [v["Name"] for v in self.api.volumes(filters=wanted)["Volumes"] or []]
+        return networks, volumes
+
     # -- networks and volumes -----------------------------------------------------
 
     def create_network(self, network: Network) -> None:

@@ -65,7 +65,7 @@ def extract(
     if dry:
         return {"changed": True, "outcome": "planned", **answer}
     for item in taken:
-        _extracted(vault, manifest, item, Path(to))
+        extracted(vault, manifest, item, Path(to))
     return {"changed": True, "outcome": "restored", **answer}
 
 
@@ -73,7 +73,7 @@ def _shown(taken: Taken, to: str) -> dict[str, Any]:
     return {"name": taken.name, "type": taken.kind, "size": taken.size, "path": posixpath.join(to, taken.name)}
 
 
-def _extracted(vault: Vault, manifest: Manifest, taken: Taken, to: Path) -> None:
+def extracted(vault: Vault, manifest: Manifest, taken: Taken, to: Path) -> None:
     """Whole under its own name, or not there at all."""
     draft = to / f"{DRAFT}{taken.name}"
     try:
@@ -81,9 +81,9 @@ def _extracted(vault: Vault, manifest: Manifest, taken: Taken, to: Path) -> None
         draft.mkdir(parents=True, mode=0o700)
         for part in taken.parts:
             if part.files:
-                _tree(vault, part, draft if len(taken.parts) == 1 else draft / "files")
+                tree(vault, part, draft if len(taken.parts) == 1 else draft / "files")
             else:
-                _stream(vault, part, draft / name_of(manifest.stack, taken, part))
+                stream(vault, part, draft / name_of(manifest.stack, taken, part))
         draft.rename(to / taken.name)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -98,7 +98,7 @@ def name_of(stack: str, taken: Taken, part: Part) -> str:
     return f"{taken.name}.{name}" if "." not in name else name
 
 
-def _stream(vault: Vault, part: Part, path: Path) -> None:
+def stream(vault: Vault, part: Part, path: Path) -> None:
     digest, size = hashlib.sha256(), 0
     with contextlib.ExitStack() as stack:
         content = stack.enter_context(vault.repository.reading(part.snapshot, part.path))
@@ -111,7 +111,7 @@ def _stream(vault: Vault, part: Part, path: Path) -> None:
         raise PortError(f"{part.path} has {size} bytes and another content than the {part.size} that were written")
 
 
-def _tree(vault: Vault, part: Part, folder: Path) -> None:
+def tree(vault: Vault, part: Part, folder: Path) -> None:
     vault.repository.restore_tree(part.snapshot, part.path, str(folder))
     there = trees.digest_of(str(folder))
     alone = folder / posixpath.basename(part.path)

@@ -96,9 +96,10 @@ class SqliteSource:
     def store(self) -> Taken:
         sqlite_copy.check(self._copy)
         part = self._repository.stream(self._label, self._tags, self._pump)
-        about = {"path": self._path, "mode": Path(self._path).stat().st_mode & 0o7777, **self._about}
+        found = Path(self._path).stat()
+        about = {"path": self._path, "mode": found.st_mode & 0o7777, "owner": [found.st_uid, found.st_gid]}
         counted = Part(part.path, part.size, part.sha256, part.snapshot, rows=sqlite_copy.rows(self._copy))
-        return Taken(self._name, "sqlite", (counted,), self._at, about=about)
+        return Taken(self._name, "sqlite", (counted,), self._at, about={**about, **self._about})
 
     def read_back(self, taken: Taken) -> tuple[str, ...]:
         part = taken.parts[0]

@@ -141,8 +141,7 @@ class PostgresSource:
 
     def _counted(self, part: Part, name: str) -> Part:
         """The rows of every table, by the session whose snapshot was dumped."""
-        rows = {table: int(count) for table, count in self._session(name).ask(_ROWS)}
-        return Part(part.path, part.size, part.sha256, part.snapshot, rows=rows)
+        return Part(part.path, part.size, part.sha256, part.snapshot, rows=counted(self._session(name)))
 
     def _restorable(self, part: Part) -> list[str]:
         sum_, size = hashlib.sha256(), 0
@@ -172,6 +171,11 @@ class PostgresSource:
         finally:
             self._streams.discard(stream)
             stream.end()
+
+
+def counted(session: Session) -> dict[str, int]:
+    """Rows by table, as the session sees them."""
+    return {table: int(count) for table, count in session.ask(_ROWS)}
 
 
 def terminate(postgres: Postgres) -> None:

@@ -1,8 +1,8 @@
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The sets in a repository: a set is its manifest, and whatever has none is collected.
+"""The sets in a repository: a set is its manifest, and whatever has none is collected. Proofs of drills lie beside it.
 
-Snapshots are marked by tags: stack=, set=, item=, and manifest. Manifests are read once and kept beside the journal.
+Snapshots are marked by tags: stack=, set=, item=, and manifest or proof. These two are read once and kept on the host.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..adapters.local import HostFiles
 from ..adapters.restic import Restic
 from ..core.backup import manifest as manifests
+from ..core.backup import proof as proofs
 from ..core.backup import settings
 from ..core.backup.manifest import Manifest
+from ..core.backup.proof import Proof
 from ..core.backup.repository import Snapshot
 from ..core.model import Finding, Invalid
 from ..ports import PortError, SetRepository
 
 MANIFEST = "manifest"
+PROOF = "proof"
 WAIT = 300.0
 """seconds to wait for somebody else who has the repository to himself"""
 STACK, SET, ITEM = "stack=", "set=", "item="
+T = TypeVar("T")
 
 
 def tags_of(stack: str, set_: str, item: str = "") -> frozenset[str]:
@@ -46,7 +50,7 @@ class Vault:
         tags = {*tags_of(manifest.stack, manifest.id), MANIFEST}
         part = self.repository.stream(_label(manifest), tags, lambda write: write(content))
         try:
-            if self._read(part.snapshot, part.path) != manifest:
+            if self._read(part.snapshot, part.path, manifests.read) != manifest:
                 raise PortError("the manifest that is in the repository is not the one that was written")
         except BaseException:
             with contextlib.suppress(PortError):
@@ -56,15 +60,30 @@ class Vault:
 
     def sets(self, stack: str = "") -> list[Manifest]:
         """The newest first. A manifest that cannot be read raises PortError: it may be a newer version's."""
-        wanted = {MANIFEST, *({f"{STACK}{stack}"} if stack else ())}
-        found = [self._known(snapshot) for snapshot in self.repository.snapshots(wanted)]
+        found = self._all(MANIFEST, stack, manifests.read, manifests.written)
         return sorted(found, key=lambda m: (-m.at, m.id))
+
+    def proofs(self, stack: str = "") -> list[Proof]:
+        """What drills found out, the newest first."""
+        return sorted(self._all(PROOF, stack, proofs.read, proofs.written), key=lambda p: (-p.at, p.set))
+
+    def prove(self, proof: Proof) -> None:
+        content = proofs.written(proof)
+        tags = {*tags_of(proof.stack, proof.set), PROOF}
+        self.repository.stream(f"{proof.stack}.{proof.set}.proof.json", tags, lambda write: write(content))
 
     def leftovers(self, stack: str) -> list[str]:
         """Snapshots of this stack that belong to no set. Only for who holds the stack's lock."""
         there = self.repository.snapshots({f"{STACK}{stack}"})
-        used = frozenset().union(*(m.snapshots for m in self.sets(stack)))
-        return [s.id for s in there if s.host == self.repository.host and MANIFEST not in s.tags and s.id not in used]
+        sets = self.sets(stack)
+        used = frozenset().union(*(m.snapshots for m in sets))
+        known = {f"{SET}{m.id}" for m in sets}
+
+        def belongs(snapshot: Snapshot) -> bool:
+            marked = MANIFEST in snapshot.tags or (PROOF in snapshot.tags and not known.isdisjoint(snapshot.tags))
+            return marked or snapshot.id in used
+
+        return [s.id for s in there if s.host == self.repository.host and not belongs(s)]
 
     def discard(self, stack: str, set_: str) -> None:
         """Forget what of a set is in the repository, its manifest first, so that it never is a set in part."""
@@ -82,20 +101,24 @@ class Vault:
             self.repository.forget([s.id for s in mine if MANIFEST in s.tags])
             self.repository.forget([s.id for s in mine if MANIFEST not in s.tags and s.id not in needed])
 
-    def _known(self, snapshot: Snapshot) -> Manifest:
+    def _all(self, mark: str, stack: str, read: Callable[[bytes], T], written: Callable[[T], bytes]) -> list[T]:
+        wanted = {mark, *({f"{STACK}{stack}"} if stack else ())}
+        return [self._known(snapshot, read, written) for snapshot in self.repository.snapshots(wanted)]
+
+    def _known(self, snapshot: Snapshot, read: Callable[[bytes], T], written: Callable[[T], bytes]) -> T:
         kept = self._cache / f"{snapshot.id}.json"
         with contextlib.suppress(OSError, manifests.Unreadable):
-            return manifests.read(kept.read_bytes())
-        found = self._read(snapshot.id, snapshot.paths[0])
+            return read(kept.read_bytes())
+        found = self._read(snapshot.id, snapshot.paths[0], read)
         with contextlib.suppress(PortError):
-            HostFiles().write(str(kept), manifests.written(found), 0o600)
+            HostFiles().write(str(kept), written(found), 0o600)
         return found
 
-    def _read(self, snapshot: str, path: str) -> Manifest:
+    def _read(self, snapshot: str, path: str, read: Callable[[bytes], T]) -> T:
         with self.repository.reading(snapshot, path) as lying:
             content = lying.read()
         try:
-            return manifests.read(content)
+            return read(content)
         except manifests.Unreadable as error:
             raise PortError(f"set {path.removeprefix('/')} in snapshot {snapshot[:8]}: {error}") from error
 
