@@ -127,9 +127,12 @@ def preview_answer(
     if found is not None:
         answer["changed"] = True
         answer["notes"].append(f"rollout {found[0].rollout} was interrupted and would be recovered first")
-    for backup in journal.unfinished_backups(request.name):
+    for backup in journal.unfinished_of("backup", request.name):
         answer["changed"] = True
         answer["notes"].append(f"backup {backup} was interrupted, and who holds still for it would go on first")
+    for restore in journal.unfinished_of("restore", request.name):
+        answer["changed"] = True
+        answer["notes"].append(f"restore {restore} was interrupted, and the data before it would be put back first")
     before = (host.files.read(rendered_path(host)) or b"").decode()
     images = {ref: image.id for ref, image in state.images.items()}
     answer["diff"] = report.diff(stack, state.plan, state.seen, images, before, rendered(stack).decode())

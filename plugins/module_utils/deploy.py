@@ -14,7 +14,7 @@ from typing import Any
 from . import releases
 from .adapters.local import locked, taken
 from .answers import TO_BE_FETCHED, answer_of, close, failed, missing_images, preview_answer, returning
-from .backup import writers
+from .backup import undoing, writers
 from .core.events import Begun, Done
 from .core.model import Image, Invalid, Stack
 from .core.rollout.commands import Fetch, RemoveVolume
@@ -84,12 +84,16 @@ def begin(request: Request, model: Model, journal: SqliteJournal, kind: str = "d
     return rollout
 
 
-def roll_out(request: Request, wanted: Wanted, rollout: str) -> dict[str, Any]:
-    """Recover, then roll out. The caller holds the lock and has written the rollout's beginning."""
+def roll_out(request: Request, wanted: Wanted, rollout: str, restored: bool = False) -> dict[str, Any]:
+    """Recover, then roll out. The caller holds the lock and has written the rollout's beginning.
+
+    `restored` says that a restore has just exchanged the data: it is not undone, and one-shots run on it again.
+    """
     stack = wanted.stack
     host, journal = open_for(request, wanted)
     before = serving_stack(request.name, journal)
     notes = writers.recover(host, before, journal) if before else []
+    notes += [] if restored else undoing.recover(host, request.name, journal)
     found = recover(host, request.name, journal)
     notes += returning(wanted)
     if found is not None:
@@ -104,7 +108,7 @@ def roll_out(request: Request, wanted: Wanted, rollout: str) -> dict[str, Any]:
         stack,
         previous=serving_stack(request.name, journal),
         previous_release=serving[0] if serving else "",
-        ran=ran_before(journal, wanted),
+        ran=frozenset() if restored else ran_before(journal, wanted),
         at_once=max(AT_ONCE, (os.cpu_count() or 1) // 2),
     )
     state = run(host, state)
@@ -181,7 +185,9 @@ def deploy(request: Request, detach: Callable[[Callable[[], None]], None] | None
         host, journal = open_for(request, wanted)
         if wanted.release is not None:
             request = replace(request, asked={**request.asked, "release": wanted.release.id})
-        if journal.unfinished(request.name) is None and not journal.unfinished_backups(request.name):
+        if journal.unfinished(request.name) is None and not any(
+            journal.unfinished_of(kind, request.name) for kind in ("backup", "restore")
+        ):
             state = preview(host, wanted, serving_stack(request.name, journal), journal)
             if not missing_images(state) and state.outcome in (Outcome.UNCHANGED, Outcome.REFUSED):
                 return preview_answer(host, request, wanted, state, journal)

@@ -246,12 +246,16 @@ class SqliteJournal:
                 (at, stack),
             )
 
-    def unfinished_backups(self, stack: str) -> list[str]:
-        """Sets that were begun and did not reach their end, the oldest first."""
+    def unfinished_of(self, kind: str, stack: str) -> list[str]:
+        """Backups, drills or restores that were begun and did not reach their end, the oldest first."""
         rows = self._all(
-            "SELECT id FROM rollouts WHERE stack = ? AND kind = 'backup' AND ended IS NULL ORDER BY begun", (stack,)
+            "SELECT id FROM rollouts WHERE stack = ? AND kind = ? AND ended IS NULL ORDER BY begun", (stack, kind)
         )
         return [row[0] for row in rows]
+
+    def is_committed(self, rollout: str) -> bool:
+        row = self._one("SELECT committed IS NOT NULL FROM rollouts WHERE id = ?", (rollout,))
+        return bool(row and row[0])
 
     def release(self, stack: str) -> tuple[str, Json, Json] | None:
         """The release that serves: id, model and what was committed. None before the first, and after a teardown."""

@@ -208,7 +208,7 @@ def test_two_backups_at_once(shop: Shop) -> None:
     first = threading.Thread(target=lambda: answers.append(shop.back_up()))
     first.start()
     until = time.monotonic() + 10
-    while not shop.harbour.journal.unfinished_backups(shop.harbour.name):
+    while not shop.harbour.journal.unfinished_of("backup", shop.harbour.name):
         assert time.monotonic() < until
         time.sleep(0.02)
     with pytest.raises(Busy, match="tester"):

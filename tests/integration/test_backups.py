@@ -96,8 +96,13 @@ class Shop:
         }
 
     def deploy(self, items: Mapping[str, Any] | None = None, **plan: Any) -> dict[str, Any]:
+        return self.harbour.deployed(self.services(), **self.around(items, **plan))
+
+    @staticmethod
+    def around(items: Mapping[str, Any] | None = None, **plan: Any) -> dict[str, Any]:
+        """What the model has besides its services."""
         extra = {"backup": {"items": dict(items or ITEMS), **plan}}
-        return self.harbour.deployed(self.services(), volumes={"data": {}, "uploads": {}}, **{"x-quaylock": extra})
+        return {"volumes": {"data": {}, "uploads": {}}, "x-quaylock": extra}
 
     def back_up(self, **about: Any) -> dict[str, Any]:
         return run.back_up(self.harbour.request({}), self.vault, **about)
@@ -116,17 +121,17 @@ class Shop:
         return Path(volume.attrs["Mountpoint"])
 
     def sql(self, text: str, database: str = "shop") -> str:
-        db = self.harbour.client.containers.get(f"{self.harbour.name}-db-1")
+        db = self.harbour.client.containers.get(self.harbour.running("db")[0])
         code, output = db.exec_run(["psql", "-U", "shop", "-d", database, "-qAtc", text])
         assert code == 0, output
         return str(output.decode().strip())
 
     def goes_on(self) -> bool:
         """The writer writes."""
-        before = int(self.sql("SELECT max(n) FROM log"))
+        before = int(self.sql("SELECT count(*) FROM log"))
         until = time.monotonic() + 10
         while time.monotonic() < until:
-            if int(self.sql("SELECT max(n) FROM log")) > before:
+            if int(self.sql("SELECT count(*) FROM log")) > before:
                 return True
             time.sleep(0.05)
         return False

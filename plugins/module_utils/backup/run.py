@@ -29,6 +29,7 @@ from ..loop import drive
 from ..perform import Host
 from ..ports import PortError
 from ..request import Request
+from . import undoing
 from .sources import Source, Sources
 from .vault import Vault, shown
 from .writers import go_on, hold_still, recover
@@ -205,6 +206,7 @@ def back_up(request: Request, vault: Vault, pin: str = "", dry: bool = False) ->
         stack = serving_stack(request.name, journal)
         if stack is not None and not dry:
             notes = recover(host, stack, journal)  # first of all, whatever the repository says
+            notes += undoing.recover(host, request.name, journal)
             vault.repository.unlock()
             notes += collect(request.name, vault)
         wish = wish_for(host, request, journal, vault, now)

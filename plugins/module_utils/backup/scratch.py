@@ -37,6 +37,11 @@ from .vault import Vault
 ROOM = 1.3
 """times its size that a part may need on the disk; a database has indexes that its dump has not"""
 
+_WRITTEN = ("compose.yaml", "secrets", "configs")
+"""in a stack's folder, by rollouts"""
+GRACE = 60.0
+"""seconds for a database to write everything down before its files are used elsewhere"""
+
 
 class Belongings(Engine, Protocol):
     """An engine that knows what a stack left behind."""
@@ -67,17 +72,22 @@ class Scratch:
 
     def clear(self) -> None:
         """Take all of it away, also what a run that was killed left. There may be nothing."""
+        self.end(0.0)
+        for name in self._engine.belongings(self.name)[1]:
+            self._engine.remove_volume(name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end(self, grace: float) -> None:
+        """Take its containers and networks away, after `grace` seconds at most; its volumes stay."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
         for seen in self._engine.replicas(self.name):
+            if grace:
+                self._engine.stop(seen.name, grace)
             self._engine.remove(seen.name)
-        networks, volumes = self._engine.belongings(self.name)
-        for name in networks:
+        for name in self._engine.belongings(self.name)[0]:
             self._engine.remove_network(name)
-        for name in volumes:
-            self._engine.remove_volume(name)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def unfold(self) -> None:
         """The stack as the set knows it: its release, its model, and the contents of its secrets and configs."""
@@ -91,6 +101,24 @@ class Scratch:
         self.release = Release(self.manifest.release, self.manifest.stack, "", 0.0, {}, model, committed)
         self.whole = releases.read(self.release)
         self._items = {item.name: item for item in self.whole.backup.items}
+
+    @property
+    def items(self) -> list[Item]:
+        """Those that the set holds, as the stack declared them then."""
+        return [self._items[taken.name] for taken in self.manifest.items if taken.name in self._items]
+
+    def hand_over(self, folder: str) -> None:
+        """What the stack's own folder had besides what a rollout writes, for a host that has none of it."""
+        for name in os.listdir(self.files):
+            place = os.path.join(folder, name)
+            if name in _WRITTEN or os.path.lexists(place):
+                continue
+            there = os.path.join(self.files, name)
+            os.makedirs(folder, exist_ok=True)
+            if os.path.isdir(there):
+                shutil.copytree(there, place, symlinks=True)
+            else:
+                shutil.copy2(there, place)
 
     @property
     def files(self) -> str:
@@ -108,7 +136,7 @@ class Scratch:
             for taken in self.manifest.items
             if isinstance(item := self._items.get(taken.name), PathItem)
         }
-        self.stack = scratch.scratch(self.whole, chosen, self.folder, paths)
+        self.stack = scratch.scratch(self.whole, chosen, self.folder, paths, self.items)
         for volume in self.stack.volumes:
             self._engine.create_volume(volume)
 
@@ -150,14 +178,14 @@ class Scratch:
         place = self._place(taken)
         self._room(taken, place)
         if isinstance(item, SqliteItem):
-            return self._sqlite_in(taken, Path(place))
+            return self.sqlite_in(taken, Path(place))
         if isinstance(item, PathItem):
             _named(self._vault, taken.parts[0], Path(place))
         else:
             extract.tree(self._vault, taken.parts[0], Path(place))
         return ()
 
-    def _sqlite_in(self, taken: Taken, path: Path) -> tuple[str, ...]:
+    def sqlite_in(self, taken: Taken, path: Path) -> tuple[str, ...]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for suffix in ("", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)

@@ -46,7 +46,7 @@ def recover(host: Host, stack: Stack, journal: SqliteJournal) -> list[str]:
     """Let go on what a killed backup left holding still. Says what it did; the caller holds the stack's lock."""
     notes = []
     writers = {w.service: w for w in stack.backup.writers}
-    for backup in journal.unfinished_backups(stack.name):
+    for backup in journal.unfinished_of("backup", stack.name):
         found = left((e.what, e.details) for e in journal.events(backup))
         for still in found.still:
             go_on(host, stack.name, writers.get(still.service, Writer(still.service)), still.name)

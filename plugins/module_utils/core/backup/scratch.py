@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..items import BackupPlan, Item, PostgresItem
+from ..items import BackupPlan, Item, PostgresItem, SqliteItem, VolumeItem
 from ..model import Dependency, MountedFile, Network, Service, Stack, Volume
 
 NETWORK = "closed"
@@ -37,8 +37,12 @@ def volumes(stack: Stack) -> Mapping[str, str]:
     return {v.name: f"{name_of(stack.name)}_{v.key}" for v in stack.volumes}
 
 
-def scratch(stack: Stack, services: Collection[str], folder: str, paths: Mapping[str, str]) -> Stack:
-    """The stack with these services alone, one replica each, on a network without a way out, with volumes of its own.
+def scratch(
+    stack: Stack, services: Collection[str], folder: str, paths: Mapping[str, str], items: Collection[Item] = ()
+) -> Stack:
+    """The stack with these services alone, one replica each, on a network without a way out, with volumes of its own:
+
+    those that the services mount, and those of `items`.
 
     `folder` is where its files lie, `paths` maps paths of the host to where their restored counterparts are. What
     else the stack's services write on the host is given a folder that is thrown away, and sockets are not given at all.
@@ -51,6 +55,7 @@ def scratch(stack: Stack, services: Collection[str], folder: str, paths: Mapping
     labels = {"com.docker.compose.project": name}
     body = {"Driver": "bridge", "Internal": True, "Labels": {**labels, "com.docker.compose.network": NETWORK}}
     used = {key for service in chosen for key in service.volumes}
+    used |= {item.volume for item in items if isinstance(item, (VolumeItem, SqliteItem))}
     own = tuple(_volume(v, places[v.name], labels) for v in stack.volumes if v.key in used)
     rendered = {"name": name, "services": {s.name: {"image": s.image} for s in chosen}}
     return Stack(name, chosen, (Network(NETWORK, f"{name}_{NETWORK}", body=body),), own, files, rendered)

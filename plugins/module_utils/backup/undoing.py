@@ -1,0 +1,64 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A restore that was killed, or that failed: the stack stops, and everything that it replaced is put back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..adapters import moving
+from ..core.backup.places import Move
+from ..journal import SqliteJournal
+from ..perform import Host
+from ..ports import PortError
+
+GRACE = 30.0
+
+
+def stop(host: Host, stack: str) -> None:
+    """Every container of the stack, however many times it is asked for."""
+    for seen in host.engine.replicas(stack):
+        if seen.running:
+            host.engine.stop(seen.name, GRACE)
+
+
+def put_back(host: Host, stack: str, moves: Sequence[Move]) -> None:
+    """Raises PortError with all that could not be put back."""
+    stop(host, stack)
+    wrong = []
+    for move in reversed(moves):
+        try:
+            moving.back(move)
+        except PortError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise PortError("; ".join(wrong))
+
+
+def planned(details: Any) -> tuple[Move, ...]:
+    """The moves that a restore wrote down before it began with them."""
+    return tuple(Move(**entry) for entry in details.get("moves", ()))
+
+
+def recover(host: Host, stack: str, journal: SqliteJournal) -> list[str]:
+    """Undo what a killed restore left, unless its rollout had been committed. The caller holds the stack's lock.
+
+    Afterwards the stack is stopped, with its old data, until it is rolled out again.
+    """
+    notes = []
+    for restore in journal.unfinished_of("restore", stack):
+        moves: tuple[Move, ...] = ()
+        rollout = ""
+        for entry in journal.events(restore):
+            moves = planned(entry.details) or moves
+            rollout = str(entry.details.get("rollout", rollout))
+        if rollout and journal.is_committed(rollout):
+            journal.milestone(restore, "finished", host.clock.now(), {"outcome": "restored"})
+            notes.append(f"restore {restore} was interrupted when it was done")
+            continue
+        if moves:
+            put_back(host, stack, moves)
+        journal.milestone(restore, "finished", host.clock.now(), {"outcome": "interrupted"})
+        notes.append(f"restore {restore} was interrupted, and all data is as it was before")
+    return notes
