@@ -9,12 +9,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from . import releases
 from .adapters.local import locked, taken
 from .answers import TO_BE_FETCHED, answer_of, close, failed, missing_images, preview_answer, returning
 from .backup import undoing, writers
+from .backup.run import before_rollout
 from .core.events import Begun, Done
 from .core.model import Image, Invalid, Stack
 from .core.rollout.commands import Fetch, RemoveVolume
@@ -102,6 +104,10 @@ def roll_out(request: Request, wanted: Wanted, rollout: str, restored: bool = Fa
         if recovered.outcome is Outcome.INCOMPLETE:
             answer = {**report.result(recovered), "failed": True, "changed": True}
             return close(request, journal, rollout, {**answer, **failed(host, request, recovered, journal)})
+    if stack.backup.before and (restored or before is None or not before.backup.items):
+        notes += [] if restored or before is None else ["no set was taken first: what serves declares no items for one"]
+        stack = replace(stack, backup=replace(stack.backup, before=False))
+    host = replace(host, take_set=partial(before_rollout, request))
     serving = journal.release(request.name)
     state = Rollout(
         rollout,

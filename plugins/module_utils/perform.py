@@ -65,6 +65,8 @@ class Host:
     """on a return to a release: its own images by reference, whatever these references mean today"""
     kept: frozenset[str] = frozenset()
     """paths of secrets and configs that kept releases mount"""
+    take_set: Callable[[str], str] | None = None
+    """makes a set of the stack for a rollout, and names it"""
     images: ImageStore | None = None
     """where names of images are given and taken, for releases that are kept"""
 
@@ -129,6 +131,10 @@ def perform(host: Host, rollout: Rollout, command: Command, say: Callable[[str],
 
 def _take_point(host: Host, rollout: Rollout, command: TakePoint) -> str:
     """What names it. Raises PortError with what the command said."""
+    if command.service == restore_points.SET:
+        if host.take_set is None:
+            raise PortError("this host makes no backups")
+        return host.take_set(rollout.id)
     point = rollout.stack.service(command.service).restore_point
     if point is None:
         return ""

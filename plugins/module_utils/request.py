@@ -14,6 +14,7 @@ from typing import Any
 
 from . import releases
 from .adapters.local import LONGEST_WAIT, host_key
+from .core.backup import settings as backup_settings
 from .core.compose import compose
 from .core.compose.scope import Context
 from .core.model import Finding, Invalid, Json, Stack
@@ -55,6 +56,7 @@ class Request:
     journal_days: float = KEEP_DAYS
     show: Callable[[Request], str] | None = None
     """writes the host's page after a rollout: what went wrong with it, "" for nothing"""
+    backup_settings: str = backup_settings.PATH
     wait: float = 0.0
     again: str = "correct it and deploy again"
     state_dir: str = "/var/lib/quaylock"

@@ -48,6 +48,8 @@ sets:
   description:
     - Each with C(id), C(stack), C(host), C(at), C(release), C(items), C(size), C(quiet), C(still), C(pinned), C(who)
       and C(warnings).
+    - C(proven) says when a drill restored it last, in seconds since the epoch, 0 for never; C(drill) has that drill's
+      C(ok), C(rto), C(rpo) and C(failures), where there was one.
   returned: always
   type: list
   elements: dict
@@ -70,7 +72,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     with answering(module):
         vault = vault_in(module.params["settings"], module.params["state_dir"])
-        sets = [shown(manifest) for manifest in vault.sets(module.params["name"])]
+        proofs = vault.proofs(module.params["name"])
+        sets = [shown(manifest, proofs) for manifest in vault.sets(module.params["name"])]
     module.exit_json(changed=False, sets=sets)
 
 

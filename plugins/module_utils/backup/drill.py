@@ -8,7 +8,7 @@ import contextlib
 import posixpath
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -57,7 +57,7 @@ def drill(request: Request, vault: Vault, wanted: str = LATEST, dry: bool = Fals
         try:
             tried.clear()
             begun = time.monotonic()
-            checks = tried_out(tried)
+            checks = tried_out(tried, drilled=True)
             took = time.monotonic() - begun
         finally:
             with contextlib.suppress(PortError):
@@ -84,11 +84,14 @@ def drill(request: Request, vault: Vault, wanted: str = LATEST, dry: bool = Fals
         return answer
 
 
-def tried_out(tried: Scratch, services: Collection[str] = ()) -> list[Check]:
-    """Every check there is, up to the first kind that fails: what needs it would only fail as well."""
+def tried_out(tried: Scratch, drilled: bool = False) -> list[Check]:
+    """Every check there is, up to the first kind that fails: what needs it would only fail as well.
+
+    With `drilled` the services of `x-quaylock.backup.drill` have to be healthy, too.
+    """
     try:
         tried.unfold()
-        tried.choose(services)
+        tried.choose(tried.whole.backup.drill if drilled else ())
         checks = tried.files_in()
         everybody = [s.name for s in tried.stack.services]
         steps: list[Callable[[], list[Check]]] = [

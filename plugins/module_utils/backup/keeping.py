@@ -4,27 +4,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
+from collections.abc import Collection
 from typing import Any
 
 from ..adapters.local import locked
 from ..core.backup.manifest import Manifest
 from ..core.backup.proof import proven
 from ..core.backup.retention import Fate, Kept, Rule, retention
+from ..journal import SqliteJournal
 from ..ports import PortError
 from ..request import Request
 from .vault import Vault
 
+_ROLLOUT = re.compile(r"r-\d{8}-\d{6}-[0-9a-f]{4}")
+"""what a rollout, and the release that it made, is called"""
 
-def fates(vault: Vault, stack: str, rule: Rule, now: float) -> tuple[Fate, ...]:
-    """What becomes of each set of a stack, and why; the newest first."""
+
+def fates(vault: Vault, stack: str, rule: Rule, now: float, releases: Collection[str] = ()) -> tuple[Fate, ...]:
+    """What becomes of each set of a stack, and why; the newest first. `releases` are those that can be returned to."""
     when = proven(vault.proofs(stack))
-    return retention([_kept(m, when.get(m.id, 0.0)) for m in vault.sets(stack)], rule, now)
+    return retention([_kept(m, when.get(m.id, 0.0), releases) for m in vault.sets(stack)], rule, now)
 
 
-def _kept(manifest: Manifest, proven: float) -> Kept:
+def _kept(manifest: Manifest, proven: float, releases: Collection[str]) -> Kept:
+    """What is pinned to a release is let go with it."""
     needs = frozenset(taken.set for taken in manifest.items if taken.set)
-    return Kept(manifest.id, manifest.stack, manifest.at, proven, manifest.pinned, needs)
+    pinned = manifest.pinned
+    if _ROLLOUT.fullmatch(pinned) and pinned not in releases:
+        pinned = ""
+    return Kept(manifest.id, manifest.stack, manifest.at, proven, pinned, needs)
 
 
 def keep(request: Request, vault: Vault, rule: Rule, dry: bool = False) -> dict[str, Any]:
@@ -33,7 +44,9 @@ def keep(request: Request, vault: Vault, rule: Rule, dry: bool = False) -> dict[
     A run that is killed in between leaves snapshots of no set, or content of no snapshot: the next one takes them.
     """
     with locked(request.locks, request.name, request.who, request.wait):
-        decided = fates(vault, request.name, rule, time.time())
+        with contextlib.closing(SqliteJournal(request.journal_path)) as journal:
+            releases = [release.id for release in journal.releases(request.name, request.releases_kept)]
+        decided = fates(vault, request.name, rule, time.time(), releases)
         gone = [fate.set.id for fate in decided if not fate.stays]
         answer: dict[str, Any] = {
             "changed": bool(gone),

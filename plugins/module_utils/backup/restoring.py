@@ -24,8 +24,10 @@ from ..core.backup import places, scratch
 from ..core.backup.manifest import Manifest
 from ..core.backup.places import Move
 from ..core.backup.proof import Check
+from ..core.compose.restore_points import SET
 from ..core.items import CONFIG, PathItem, SqliteItem
 from ..core.model import Finding, Invalid, Stack, Volume
+from ..core.releases import chosen as returned_to
 from ..host import open_host, serving_stack
 from ..journal import SqliteJournal
 from ..perform import Host
@@ -36,6 +38,9 @@ from .drill import tried_out
 from .extract import LATEST, chosen
 from .scratch import GRACE, Scratch
 from .vault import Vault
+
+POINT = "restore-point"
+"""instead of a set's id: the one that was taken before anything changed what the release left"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ def restore(request: Request, vault: Vault, choice: Choice, dry: bool = False) -
             notes = undoing.recover(host, name, journal)
             serving = serving_stack(name, journal)
             notes += writers.recover(host, serving, journal) if serving else []
-        manifest = _part_of(chosen(name, choice.set, vault.sets(name)), choice.items)
+        wanted = _point(request, journal) if choice.set == POINT else choice.set
+        manifest = _part_of(chosen(name, wanted, vault.sets(name)), choice.items)
         running = [seen.name for seen in host.engine.replicas(name) if seen.running]
         if running and not choice.stop:
             problem = f"{name} runs ({', '.join(running)}), and a restore stops it"
@@ -104,6 +110,18 @@ def restore(request: Request, vault: Vault, choice: Choice, dry: bool = False) -
         journal.milestone(id_, "finished", host.clock.now(), {"outcome": answer["outcome"]})
         journal.result(id_, answer)
         return answer
+
+
+def _point(request: Request, journal: SqliteJournal) -> str:
+    """The set that the first rollout after a release took before it began. Raises Invalid where it took none."""
+    kept = journal.releases(request.name, request.releases_kept)
+    release = returned_to(request.name, request.release, kept)
+    since = [r for r in kept if r.at > release.at]
+    first = since[-1] if since else release
+    if since and first.points.get(SET):
+        return first.points[SET]
+    fix = "set x-quaylock.backup_before: true, which takes one before each rollout from then on; or name a set"
+    raise Invalid((Finding("set", f"no set was taken between {release.id} and the release after it", fix),))
 
 
 def _part_of(manifest: Manifest, items: Collection[str]) -> Manifest:

@@ -31,7 +31,7 @@ from ..ports import PortError
 from ..request import Request
 from . import undoing
 from .sources import Source, Sources
-from .vault import Vault, shown
+from .vault import Vault, shown, vault_in
 from .writers import go_on, hold_still, recover
 
 
@@ -200,45 +200,59 @@ def _of(taken: Taken, set_: str) -> Taken:
 def back_up(request: Request, vault: Vault, pin: str = "", dry: bool = False) -> dict[str, Any]:
     """Make a set of the stack. Raises Invalid, or PortError where the host or its repository cannot be used."""
     with locked(request.locks, request.name, request.who, request.wait):
-        host, journal = open_host(request)
-        now = host.clock.now()
-        notes: list[str] = []
-        stack = serving_stack(request.name, journal)
-        if stack is not None and not dry:
-            notes = recover(host, stack, journal)  # first of all, whatever the repository says
-            notes += undoing.recover(host, request.name, journal)
-            vault.repository.unlock()
-            notes += collect(request.name, vault)
-        wish = wish_for(host, request, journal, vault, now)
-        name = new_id(now)
-        staging = posixpath.join(request.state_dir, "backup", "copies", request.name)
-        sources = Sources(host, vault.repository, wish, name, staging)
-        if found := sources.findings():
-            raise Invalid(tuple(found))
-        plan = [f"+ {item}" for item in wish.items] + [f"= {t.name} of set {t.set}" for t in wish.taken_over]
-        if dry:
-            return {"changed": True, "outcome": "planned", "plan": plan, "notes": notes}
-        shutil.rmtree(staging, ignore_errors=True)  # copies of one that was killed
-        journal.begin(name, request.name, "backup", request.who, now, {}, request.asked)
-        crew = Crew(host, wish, vault, sources.made(), request.who, pin)
-        making = Making(
-            name,
-            wish.items,
-            wish.writers,
-            wish.taken_over,
-            longest=wish.stack.backup.longest,
-            at_once=max(1, (os.cpu_count() or 1) // 2),
-        )
-        making = drive(host.clock, making, advance, crew)
-        shutil.rmtree(staging, ignore_errors=True)
-        journal.milestone(
-            name, "finished", host.clock.now(), {"outcome": making.outcome.value if making.outcome else ""}
-        )
-        answer = {**told(making, crew.manifest, request), "plan": plan}
-        warm = collect(request.name, vault) if making.outcome is Outcome.MADE else []
-        answer["notes"] = [*notes, *answer["notes"], *(note for note in warm if "were collected" not in note)]
-        journal.result(name, answer)
-        return answer
+        return made(request, vault, pin, dry)
+
+
+def before_rollout(request: Request, rollout: str) -> str:
+    """Make a set that is pinned to a rollout, which holds the stack's lock. Names it; raises PortError."""
+    try:
+        answer = made(request, vault_in(request.backup_settings, request.state_dir), rollout)
+    except Invalid as error:
+        raise PortError(str(error)) from error
+    if answer.get("failed"):
+        raise PortError(str(answer["msg"]))
+    return str(answer["set"])
+
+
+def made(request: Request, vault: Vault, pin: str, dry: bool = False) -> dict[str, Any]:
+    """The same, for who holds the stack's lock."""
+    host, journal = open_host(request)
+    now = host.clock.now()
+    notes: list[str] = []
+    stack = serving_stack(request.name, journal)
+    if stack is not None and not dry:
+        notes = recover(host, stack, journal)  # first of all, whatever the repository says
+        notes += undoing.recover(host, request.name, journal)
+        vault.repository.unlock()
+        notes += collect(request.name, vault)
+    wish = wish_for(host, request, journal, vault, now)
+    name = new_id(now)
+    staging = posixpath.join(request.state_dir, "backup", "copies", request.name)
+    sources = Sources(host, vault.repository, wish, name, staging)
+    if found := sources.findings():
+        raise Invalid(tuple(found))
+    plan = [f"+ {item}" for item in wish.items] + [f"= {t.name} of set {t.set}" for t in wish.taken_over]
+    if dry:
+        return {"changed": True, "outcome": "planned", "plan": plan, "notes": notes}
+    shutil.rmtree(staging, ignore_errors=True)  # copies of one that was killed
+    journal.begin(name, request.name, "backup", request.who, now, {}, request.asked)
+    crew = Crew(host, wish, vault, sources.made(), request.who, pin)
+    making = Making(
+        name,
+        wish.items,
+        wish.writers,
+        wish.taken_over,
+        longest=wish.stack.backup.longest,
+        at_once=max(1, (os.cpu_count() or 1) // 2),
+    )
+    making = drive(host.clock, making, advance, crew)
+    shutil.rmtree(staging, ignore_errors=True)
+    journal.milestone(name, "finished", host.clock.now(), {"outcome": making.outcome.value if making.outcome else ""})
+    answer = {**told(making, crew.manifest, request), "plan": plan}
+    warm = collect(request.name, vault) if making.outcome is Outcome.MADE else []
+    answer["notes"] = [*notes, *answer["notes"], *(note for note in warm if "were collected" not in note)]
+    journal.result(name, answer)
+    return answer
 
 
 def told(making: Making, manifest: Manifest | None, request: Request) -> dict[str, Any]:

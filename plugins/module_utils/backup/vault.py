@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,8 +140,10 @@ def vault_in(path: str, state_dir: str) -> Vault:
     return Vault(restic, posixpath.join(state_dir, "backup", "sets"))
 
 
-def shown(manifest: Manifest) -> dict[str, Any]:
-    """A set as people and playbooks see it."""
+def shown(manifest: Manifest, known: Iterable[Proof] = ()) -> dict[str, Any]:
+    """A set as people and playbooks see it, with the last word of those drills that were of it."""
+    last = next((p for p in sorted(known, key=lambda p: -p.at) if p.set == manifest.id), None)
+    drill = {"ok": last.ok, "rto": last.rto, "rpo": last.rpo, "failures": list(last.failures)} if last else {}
     items = [{"name": t.name, "type": t.kind, "size": t.size, "set": t.set or manifest.id} for t in manifest.items]
     return {
         "id": manifest.id,
@@ -156,4 +158,6 @@ def shown(manifest: Manifest) -> dict[str, Any]:
         "pinned": manifest.pinned,
         "who": manifest.who,
         "warnings": list(manifest.warnings),
+        "proven": last.at if last and last.ok else 0.0,
+        "drill": drill,
     }

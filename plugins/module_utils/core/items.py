@@ -111,11 +111,17 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class BackupPlan:
-    """`items` is empty where the stack declares no backup. `longest` bounds the quiet in seconds."""
+    """`items` is empty where the stack declares no backup. `longest` bounds the quiet in seconds.
+
+    `drill` are services that have to be healthy in a drill besides those that keep the data; with `before` a set is
+    taken before a rollout changes anything (`x-quaylock.backup_before`).
+    """
 
     items: tuple[Item, ...] = ()
     writers: tuple[Writer, ...] = ()
     longest: float = 30.0
+    drill: tuple[str, ...] = ()
+    before: bool = False
 
     def item(self, name: str) -> Item:
         return next(i for i in self.items if i.name == name)

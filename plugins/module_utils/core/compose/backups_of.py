@@ -37,11 +37,25 @@ def read(extra: Node, services: Mapping[str, Service], scope: Scope) -> BackupPl
     _stores(node.at("items"), items, services)
     longest = node.at("longest").seconds(BackupPlan().longest, 0.1)
     writers = _writers(node.at("quiesce"), items, services)
+    drill = _drilled(node.at("drill"), services)
+    before = extra.at("backup_before").flag()
+    if before and not items:
+        extra.at("backup_before").refuse("has nothing to back up", "declare x-quaylock.backup.items")
     if node.given:
         node.close(extensions=False)
         if not node.has("items"):
             node.refuse("declares no items", "write items: {database: {type: postgres, service: db}}")
-    return BackupPlan(items, writers, longest)
+    return BackupPlan(items, writers, longest, drill, before)
+
+
+def _drilled(node: Node, services: Mapping[str, Service]) -> tuple[str, ...]:
+    for entry in node.entries() if node.given else ():
+        name = entry.text()
+        if name not in services:
+            entry.refuse(f"there is no active service {name!r}", f"there are: {', '.join(sorted(services))}")
+        elif services[name].one_shot:
+            entry.refuse(f"{name} is a one-shot and ends", "drop it")
+    return tuple(node.texts())
 
 
 # -- items ----------------------------------------------------------------------

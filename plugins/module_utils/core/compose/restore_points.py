@@ -10,6 +10,8 @@ from ..model import Observed, RestorePoint, Service
 from .gates_of import command
 from .nodes import Node
 
+SET = "backup set"
+"""stands for the stack as a whole where a restore point is a set of it; no service can have that name"""
 LONGEST_NAME = 200
 """characters of what names a restore point"""
 
@@ -25,13 +27,17 @@ def read(service: Node, one_shot: bool) -> RestorePoint | None:
     return RestorePoint(words, timeout)
 
 
-def places(services: Iterable[Service], seen: Iterable[Observed]) -> tuple[tuple[str, str], ...]:
-    """(service, replica) where restore points are taken: nothing runs at a first deploy, so nothing is to be kept."""
+def places(services: Iterable[Service], seen: Iterable[Observed], whole: bool = False) -> tuple[tuple[str, str], ...]:
+    """(service, replica) where restore points are taken: nothing runs at a first deploy, so nothing is to be kept.
+
+    With `whole` a set of the stack is one of them.
+    """
     found = {}
     for replica in sorted(seen, key=lambda o: -o.number):
         if replica.running:
             found[replica.service] = replica.name
-    return tuple((s.name, found[s.name]) for s in services if s.restore_point and s.name in found)
+    own = tuple((s.name, found[s.name]) for s in services if s.restore_point and s.name in found)
+    return ((SET, ""), *own) if whole and found else own
 
 
 def name_of(output: str) -> str:

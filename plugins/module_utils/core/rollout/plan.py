@@ -96,7 +96,7 @@ def plan(stack: Stack, seen: Observation, images: Mapping[str, Image], ran: froz
         changes=all_changes,
         networks=tuple(n.key for n in stack.networks if not n.external and n.name not in seen.networks),
         volumes=tuple(v.key for v in stack.volumes if not v.external and v.name not in seen.volumes),
-        points=restore_points.places(stack.services, seen.replicas) if data_may_change else (),
+        points=restore_points.places(stack.services, seen.replicas, stack.backup.before) if data_may_change else (),
     )
 
 

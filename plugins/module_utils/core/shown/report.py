@@ -26,7 +26,7 @@ def plan_lines(stack: Stack, plan: Plan) -> list[str]:
     """One line per change: sign, service, what and why."""
     lines = [f"+ network {n.name}" for n in stack.networks if n.key in plan.networks]
     lines += [f"+ volume {v.name}" for v in stack.volumes if v.key in plan.volumes]
-    lines += [f"  restore point of {service} first, in {replica}" for service, replica in plan.points]
+    lines += [f"  restore point of {s} first, in {name}" if name else f"  {s} first" for s, name in plan.points]
     return lines + [_change_line(stack, c) for c in plan.work]
 
 
