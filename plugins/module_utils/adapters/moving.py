@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from ..core.backup.places import Move
 from ..ports import PortError
 
+NOTHING = "nothing was here"
+"""what a link points to that is kept where there was nothing: to put that back means to remove what came instead"""
 UNDONE = ".undone"
 """ends the name of what a restore that failed had put into a place, until it is removed"""
 
@@ -27,11 +29,13 @@ def obstacles(moves: Iterable[Move]) -> list[str]:
 
 
 def move(wanted: Move) -> None:
-    """Put what is restored in place and keep what was there. A place that is empty counts as one that has something."""
+    """Put what is restored in place and keep what was there, or that there was nothing."""
     try:
+        os.makedirs(os.path.dirname(wanted.kept), exist_ok=True)
         if os.path.lexists(wanted.target):
-            os.makedirs(os.path.dirname(wanted.kept), exist_ok=True)
             os.rename(wanted.target, wanted.kept)
+        else:
+            os.symlink(NOTHING, wanted.kept)
         if wanted.source:
             os.rename(wanted.source, wanted.target)
             _written_down(os.path.dirname(wanted.target))
@@ -44,7 +48,10 @@ def back(wanted: Move) -> None:
     try:
         if not os.path.lexists(wanted.kept):
             return
-        if os.path.lexists(wanted.target):
+        if kept_nothing(wanted):
+            remove(wanted.target)
+            remove(wanted.kept)
+        elif os.path.lexists(wanted.target):
             aside = wanted.target + UNDONE
             remove(aside)
             os.rename(wanted.target, aside)
@@ -55,6 +62,10 @@ def back(wanted: Move) -> None:
         _written_down(os.path.dirname(wanted.target))
     except OSError as error:
         raise PortError(f"{wanted.what}: what lies in {wanted.kept} cannot be put back: {error}") from error
+
+
+def kept_nothing(wanted: Move) -> bool:
+    return os.path.islink(wanted.kept) and os.readlink(wanted.kept) == NOTHING
 
 
 def remove(path: str) -> None:

@@ -168,6 +168,8 @@ class _Restore:
             return self._undone(answer, made)
         self._forget({name for name in made.values() if name in self._new})
         names = {name for name in made.values() if name not in self._new}
+        for empty in [move.kept for move in self.moves if moving.kept_nothing(move)]:
+            moving.remove(empty)
         files = [move.kept for move in self.moves if move.what.startswith("item ") and os.path.lexists(move.kept)]
         return {
             **answer,

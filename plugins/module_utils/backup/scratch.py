@@ -139,6 +139,9 @@ class Scratch:
         self.stack = scratch.scratch(self.whole, chosen, self.folder, paths, self.items)
         for volume in self.stack.volumes:
             self._engine.create_volume(volume)
+        for place in scratch.thrown_away(self.stack, self.folder):
+            Path(place).mkdir(parents=True, exist_ok=True)
+            Path(place).chmod(0o777)  # whoever the container is; the folder around it is root's alone
 
     def files_in(self) -> list[Check]:
         """Volumes, folders and SQLite databases, each compared. Files of a database go into its volume afterwards."""

@@ -15,6 +15,7 @@ from ..model import Dependency, MountedFile, Network, Service, Stack, Volume
 NETWORK = "closed"
 """the only network of a scratch stack; an internal one, without a way out"""
 SUFFIX = "-drill"
+_AWAY = "thrown-away"
 HOLD = 1.0
 """seconds that a replica is watched after its checks passed: nobody is served by it"""
 
@@ -70,6 +71,17 @@ def _file(file: MountedFile, folder: str) -> MountedFile:
     if file.external:
         return file
     return replace(file, host_path=posixpath.join(folder, f"{file.kind}s", posixpath.basename(file.host_path)))
+
+
+def thrown_away(stack: Stack, folder: str) -> tuple[str, ...]:
+    """Folders of the host that a scratch stack is given to write into, and that have to be there."""
+    found = []
+    for service in stack.services:
+        host = service.container.get("HostConfig", {})
+        sources = [str(mount.get("Source", "")) for mount in host.get("Mounts", ())]
+        sources += [bind.partition(":")[0] for bind in host.get("Binds", ())]
+        found += [source for source in sources if source.startswith(posixpath.join(folder, _AWAY) + "/")]
+    return tuple(dict.fromkeys(found))
 
 
 def _service(
@@ -139,4 +151,4 @@ def _place(source: str, paths: Mapping[str, str], folder: str, read_only: bool) 
     for path, place in paths.items():
         if source == path or source.startswith(path.rstrip("/") + "/"):
             return place + source[len(path.rstrip("/")) :]
-    return source if read_only else posixpath.join(folder, "thrown-away", source.strip("/").replace("/", "-"))
+    return source if read_only else posixpath.join(folder, _AWAY, source.strip("/").replace("/", "-"))
