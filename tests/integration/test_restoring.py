@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -16,8 +17,9 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import moving
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import restoring
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import keeping, restoring
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.restoring import Choice
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.retention import Rule
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 
 from .test_backups import Shop, shop
@@ -127,6 +129,7 @@ def test_one_item_alone(shop: Shop) -> None:
     assert shop.goes_on()
 
 
+@pytest.mark.more
 def test_an_empty_host_gets_the_stack_back_from_its_repository(shop: Shop, tmp_path: Path) -> None:
     """Everything of the old host is gone: containers, volumes, journal, configuration. Its images are there."""
     manifest = shop.made()
@@ -146,6 +149,52 @@ def test_an_empty_host_gets_the_stack_back_from_its_repository(shop: Shop, tmp_p
     assert release is not None
     assert shop.rendered()
     assert shop.made().release == release[0]
+
+
+# -- restore points of rollouts --------------------------------------------------------------
+
+
+def released(shop: Shop, version: str, settings: Path, **about: Any) -> dict[str, Any]:
+    services = shop.services()
+    services["writer"]["environment"] = {"VERSION": version}
+    around = shop.around()
+    around["x-quaylock"]["backup_before"] = True
+    return shop.harbour.deploy(services, **around, backup_settings=str(settings), **about)
+
+
+@pytest.mark.more
+def test_a_return_brings_back_the_data_that_the_release_had_left(shop: Shop, tmp_path: Path) -> None:
+    where = shop.where
+    said = {"repository": where.location, "password_file": where.password_file, "host": "web-1", "cache": where.cache}
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(said))
+    # what serves declares a set, but nowhere to put it: nothing is changed without one
+    refused = released(shop, "v2", tmp_path / "absent.json")
+    assert refused["failed"]
+    assert "backup set failed, its restore point could not be taken, so nothing was changed" in refused["msg"]
+    assert "absent.json: does not exist" in refused["msg"]
+    answer = released(shop, "v2", settings)
+    assert answer["outcome"] == "deployed", answer
+    point = answer["restore_points"]["backup set"]
+    manifest = next(m for m in shop.vault.sets(shop.harbour.name) if m.id == point)
+    assert manifest.pinned == answer["rollout"]
+    assert released(shop, "v2", settings)["outcome"] == "unchanged"
+    assert len(shop.vault.sets(shop.harbour.name)) == 1, "nothing to do needs no set"
+    first = shop.harbour.journal.releases(shop.harbour.name, 5)[1]
+    spoil(shop)
+    back = restored(shop, set=restoring.POINT, release="previous", backup_settings=str(settings))
+    assert back["outcome"] == "restored", back.get("msg", back)
+    assert back["set"] == point
+    as_in_the_set(shop, manifest.item("db").parts[1].rows["public.log"])
+    assert shop.goes_on()
+    assert shop.harbour.journal.releases(shop.harbour.name, 5)[0].returned_to in ("previous", first.id)
+    body = next(iter(shop.harbour.containers("writer").values()))
+    assert not any(entry.startswith("VERSION=") for entry in body["Config"]["Env"]), "the first release serves"
+    # it is let go with the release that it belongs to
+    fates = {f.set.id: f for f in keeping.fates(shop.vault, shop.harbour.name, Rule(), manifest.at, [manifest.pinned])}
+    assert fates[point].why == f"pinned by {manifest.pinned}"
+    fates = {f.set.id: f for f in keeping.fates(shop.vault, shop.harbour.name, Rule(), manifest.at)}
+    assert "pinned" not in fates[point].why
 
 
 # -- killed on the way ---------------------------------------------------------------------

@@ -262,6 +262,8 @@ class _Restore:
     # -- the end ------------------------------------------------------------------------
 
     def _rolled_out(self, request: Request, wanted: Wanted) -> dict[str, Any]:
+        returned = {"release": wanted.release.id} if self._request.release and wanted.release else {}
+        request = replace(request, asked={**request.asked, "set": self._set, **returned})
         rollout = deploy.begin(request, wanted.model, self._journal)
         self._journal.log(self._id, self._host.clock.now(), "note", {"rollout": rollout})
         return deploy.roll_out(request, wanted, rollout, restored=True)
