@@ -98,6 +98,10 @@ set:
   description: The set's id.
   returned: always
   type: str
+restore:
+  description: The restore's id, which ends the names of what it kept.
+  returned: when a stack was restored
+  type: str
 items:
   description: With O(to), each with C(name), C(type), C(size) in bytes and C(path).
   returned: with O(to)

@@ -22,7 +22,7 @@ def obstacles(moves: Iterable[Move]) -> list[str]:
     found = []
     for move in moves:
         if os.path.lexists(move.kept):
-            found.append(f"{move.what}: {move.kept} is there, which an earlier restore of that set kept: move it away")
+            found.append(f"{move.what}: {move.kept} is there already")
         if move.source and _device(move.source) != _device(move.target):
             found.append(f"{move.what}: {move.source} and {move.target} are on two file systems")
     return found

@@ -175,6 +175,7 @@ class _Restore:
             **answer,
             "outcome": "restored",
             "set": self._set,
+            "restore": self._id,
             "checks": [asdict(check) for check in checks],
             "kept": [f"volume {name}" for name in sorted(names)] + files,
         }
@@ -217,10 +218,13 @@ class _Restore:
         folders: dict[str, str] = {}
         for key in {*places.whole_volumes(items, whole), *_volumes_of(items)}:
             if not engine.volumes([real[key].name]):
-                self._new.add(places.kept_name(real[key].name, self._set))
+                self._new.add(places.kept_name(real[key].name, self._id))
             engine.create_volume(real[key])
             folders[key] = engine.volume_folder(real[key].name)
-        made = {key: places.kept_name(real[key].name, self._set) for key in places.whole_volumes(items, whole)}
+        made = {key: places.kept_name(real[key].name, self._id) for key in places.whole_volumes(items, whole)}
+        staged = [places.staged(places.place_of(item, folders), self._id) for item in places.files(items, whole)]
+        prepared = {"staged": staged, "volumes": list(made.values())}
+        self._journal.log(self._id, self._host.clock.now(), "do", prepared)
         kept: dict[str, str] = {}
         for key, name in made.items():
             labels = {"com.docker.compose.volume": key, "quaylock.kept-of": self._request.name}
@@ -229,7 +233,7 @@ class _Restore:
             with contextlib.suppress(OSError):
                 os.rmdir(kept[key])  # that it is there will say that something was moved into it
         self._stage(folders)
-        moves = places.moves(items, whole, self._set, folders, kept, restored)
+        moves = places.moves(items, whole, self._id, folders, kept, restored)
         if wrong := moving.obstacles(moves):
             raise Invalid(tuple(Finding("set", text, "restore it into a folder, with to") for text in wrong))
         return moves, made
@@ -237,7 +241,7 @@ class _Restore:
     def _stage(self, folders: Mapping[str, str]) -> None:
         for item in places.files(self._tried.items, self._tried.whole):
             taken = self._tried.manifest.item(item.name)
-            place = places.staged(places.place_of(item, folders), self._set)
+            place = places.staged(places.place_of(item, folders), self._id)
             moving.remove(place)
             if isinstance(item, SqliteItem):
                 self._tried.sqlite_in(taken, Path(place))

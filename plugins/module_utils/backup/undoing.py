@@ -50,8 +50,11 @@ def recover(host: Host, stack: str, journal: SqliteJournal) -> list[str]:
     for restore in journal.unfinished_of("restore", stack):
         moves: tuple[Move, ...] = ()
         rollout = ""
+        staged: list[str] = []
+        volumes: list[str] = []
         for entry in journal.events(restore):
             moves = planned(entry.details) or moves
+            staged, volumes = entry.details.get("staged", staged), entry.details.get("volumes", volumes)
             rollout = str(entry.details.get("rollout", rollout))
         if rollout and journal.is_committed(rollout):
             journal.milestone(restore, "finished", host.clock.now(), {"outcome": "restored"})
@@ -59,6 +62,10 @@ def recover(host: Host, stack: str, journal: SqliteJournal) -> list[str]:
             continue
         if moves:
             put_back(host, stack, moves)
+        for path in staged:
+            moving.remove(path)
+        for name in volumes:
+            host.engine.remove_volume(name)
         journal.milestone(restore, "finished", host.clock.now(), {"outcome": "interrupted"})
         notes.append(f"restore {restore} was interrupted, and all data is as it was before")
     return notes

@@ -28,9 +28,9 @@ class Move:
     source: str = ""
 
 
-def kept_name(name: str, set_: str) -> str:
-    """What is replaced is found again under this name: of a volume, a file or a folder."""
-    return f"{name}.before-{set_}"
+def kept_name(name: str, restore: str) -> str:
+    """What a restore replaces is found again under this name: of a volume, a file or a folder."""
+    return f"{name}.before-{restore}"
 
 
 def whole_volumes(items: Collection[Item], stack: Stack) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def _homeless(item: PostgresItem, path: str, then: Stack, now: Stack) -> list[Fi
 def moves(
     items: Collection[Item],
     stack: Stack,
-    set_: str,
+    restore: str,
     folders: Mapping[str, str],
     kept: Mapping[str, str],
     restored: Mapping[str, str],
@@ -91,9 +91,9 @@ def moves(
     found = [Move(f"volume {key}", folders[key], kept[key], restored[key]) for key in whole_volumes(items, stack)]
     for item in files(items, stack):
         place = place_of(item, folders)
-        found.append(Move(f"item {item.name}", place, kept_name(place, set_), staged(place, set_)))
+        found.append(Move(f"item {item.name}", place, kept_name(place, restore), staged(place, restore)))
         if isinstance(item, SqliteItem):
-            found += [Move(f"item {item.name}", place + end, kept_name(place + end, set_)) for end in BESIDE]
+            found += [Move(f"item {item.name}", place + end, kept_name(place + end, restore)) for end in BESIDE]
     return tuple(found)
 
 
@@ -104,6 +104,6 @@ def place_of(item: Item, folders: Mapping[str, str]) -> str:
     return item.path if isinstance(item, (SqliteItem, PathItem)) else ""
 
 
-def staged(place: str, set_: str) -> str:
+def staged(place: str, restore: str) -> str:
     """What is restored waits beside its place, so that it only has to be renamed."""
-    return f"{place}.restored-{set_}"
+    return f"{place}.restored-{restore}"
