@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright (c) 2026 the Quaylock developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Make a set: one consistent backup of a whole stack, or nothing."""
+"""Make a set, one consistent backup of a whole stack or nothing; verify one, or remove those that retention lets go."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: backup
 author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
-short_description: Back up a stack as one set, or not at all
+short_description: Back up a stack as one set, or not at all; verify sets, and remove old ones
 description:
   - Makes a set of everything that the serving release of a stack declares under C(x-quaylock.backup), in a restic
     repository. See C(docs/backups.md).
@@ -22,6 +22,17 @@ options:
     description: The stack.
     type: str
     required: true
+  action:
+    description:
+      - V(make) makes a set. V(verify) reads O(set) from the repository to its last byte and compares it with its
+        manifest. V(prune) removes the sets that the retention in O(settings) lets go, and what only they held.
+    type: str
+    choices: [make, verify, prune]
+    default: make
+  set:
+    description: The set to verify, by its id or V(latest).
+    type: str
+    default: latest
   settings:
     description:
       - The file with the host's backup settings, in JSON, with C(repository), C(password_file) and C(host) at least.
@@ -67,6 +78,11 @@ EXAMPLES = r"""
     name: calminer
   register: __backup
 
+- name: Read the newest one to its last byte
+  quaylock.stacks.backup:
+    name: calminer
+    action: verify
+
 - name: Keep one for good
   quaylock.stacks.backup:
     name: calminer
@@ -80,7 +96,9 @@ set:
   type: str
   sample: s-20261121-020003-4f1a
 outcome:
-  description: V(made), V(failed), V(incomplete), V(planned) or V(refused).
+  description:
+    - V(made), V(failed), V(incomplete), V(planned) or V(refused) of a set that is made; V(whole) or V(damaged) of one
+      that is verified; V(kept) after sets were removed.
   returned: always
   type: str
 plan:
@@ -89,8 +107,15 @@ plan:
   type: list
   elements: str
 items:
-  description: Each with C(name), C(type), C(size) in bytes and C(set), the one that it was taken for.
-  returned: when a set was made
+  description:
+    - Each with C(name), C(type), C(size) in bytes and C(set), the one that it was taken for; of a set that is verified
+      with C(name), C(ok) and C(said).
+  returned: when a set was made or verified
+  type: list
+  elements: dict
+fates:
+  description: Each set with C(id), C(stays) and C(why).
+  returned: when sets are removed
   type: list
   elements: dict
 size:
@@ -116,8 +141,8 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import run
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import vault_in
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import keeping, run, verifying
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import settings_in, vault_in
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import ENGINE_SPEC, answering, require_sdk
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 
@@ -125,6 +150,8 @@ SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
     "name": {"type": "str", "required": True},
     "settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"},
+    "action": {"type": "str", "choices": ["make", "verify", "prune"], "default": "make"},
+    "set": {"type": "str", "default": "latest"},
     "pin": {"type": "str", "default": ""},
     "wait": {"type": "float", "default": 0},
     "who": {"type": "str", "default": ""},
@@ -148,7 +175,13 @@ def main() -> None:
     )
     with answering(module):
         vault = vault_in(params["settings"], params["state_dir"])
-        answer = run.back_up(request, vault, params["pin"], module.check_mode)
+        if params["action"] == "verify":
+            answer = verifying.verify(vault, request.name, params["set"])
+        elif params["action"] == "prune":
+            rule = settings_in(params["settings"]).of(request.name).rule
+            answer = keeping.keep(request, vault, rule, module.check_mode)
+        else:
+            answer = run.back_up(request, vault, params["pin"], module.check_mode)
     if answer.pop("failed", False):
         module.fail_json(**answer)
     module.exit_json(**answer)

@@ -23,7 +23,7 @@ class ConfigSource:
 
     def __init__(self, repository: Repository, record: Json, folder: str, label: str, tags: Collection[str]) -> None:
         self._repository, self._folder, self._label, self._tags = repository, folder, label, tags
-        self._record = json.dumps(record, indent=1, sort_keys=True).encode() + b"\n"
+        self._record = json.dumps(record, indent=1).encode() + b"\n"
         self._at = 0.0
 
     def open(self) -> None:
