@@ -10,7 +10,7 @@ STACK ?= calminer
 RELEASE ?= previous
 export STACKS VOLUMES CONFIRM PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help up down status rollback test test-tools lint unit simulate molecule mutants faults integration e2e bench load stack-test docs changelog build clean
+.PHONY: help up down status rollback backup test test-tools lint unit simulate molecule mutants faults integration e2e bench load stack-test docs changelog build clean
 
 help: ## List what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ status: ## Show services, health and URLs
 rollback: ## Return to a kept release (STACK=calminer RELEASE=previous|ID ENV=prod); asks
 	@scripts/bootstrap run
 	@.venv/bin/ansible-playbook playbooks/rollback.yml -i inventories/$(ENV) -e stack=$(STACK) -e release=$(RELEASE)
+
+backup: ## Make a set of every stack that declares one, or of STACKS=shop (ENV=prod)
+	@scripts/bootstrap run
+	@.venv/bin/ansible-playbook playbooks/backup.yml -i inventories/$(ENV) $(if $(STACKS),-e stack=$(STACKS))
 
 test: ## Install what tests need, then lint + unit + simulate + molecule + integration + e2e
 	@scripts/test

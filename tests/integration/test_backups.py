@@ -50,6 +50,16 @@ ITEMS = {
 }
 
 
+def frozen(harbour: Harbour) -> list[str]:
+    """Who holds still, by the engine's or by the kernel's word."""
+    found = []
+    for name, body in harbour.containers().items():
+        group = next(Path("/sys/fs/cgroup").glob(f"freezer/**/{body['Id']}/freezer.state"), None)
+        still = bool(group) and group.read_text().strip() != "THAWED"
+        found += [name] if body["State"]["Paused"] or still else []
+    return found
+
+
 @dataclass
 class Shop:
     """A stack that writes all the time, and a repository."""
@@ -137,13 +147,7 @@ class Shop:
         return False
 
     def paused(self) -> list[str]:
-        """Who holds still, by the engine's or by the kernel's word."""
-        found = []
-        for name, body in self.harbour.containers().items():
-            group = next(Path("/sys/fs/cgroup").glob(f"freezer/**/{body['Id']}/freezer.state"), None)
-            frozen = bool(group) and group.read_text().strip() != "THAWED"
-            found += [name] if body["State"]["Paused"] or frozen else []
-        return found
+        return frozen(self.harbour)
 
     def restored(self, manifest: Manifest, into: Path) -> tuple[int, int]:
         """The last number in the database of a set, and in its file."""

@@ -19,13 +19,13 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from ..core.backup import restic_words as words
 from ..core.backup.manifest import Part
-from ..core.backup.repository import Lock, Repository, Saved, Snapshot
+from ..core.backup.repository import Key, Lock, Repository, Saved, Snapshot
 from ..core.backup.restic_words import Cause
 from ..ports import PortError
 from . import trees
@@ -85,6 +85,16 @@ class Restic:
             raise self._failure("making the repository", ended)
         return True
 
+    def opens(self) -> bool:
+        """Whether there is a repository, which has to open with our password. Raises Failed where that is not known."""
+        try:
+            self._asked("opening the repository", ["cat", "config"], reads=True)
+        except Failed as error:
+            if error.cause is Cause.NO_REPOSITORY:
+                return False
+            raise
+        return True
+
     # -- snapshots --------------------------------------------------------------
 
     def snapshots(self, tags: Collection[str] = ()) -> list[Snapshot]:
@@ -122,6 +132,42 @@ class Restic:
         if ended.code:
             why = words.cause(ended.complained)
             raise self._failure("checking", ended, Cause.DAMAGED if why is Cause.UNKNOWN else why)
+
+    def copy(self, source: Repository, ids: Collection[str]) -> None:
+        """Have these snapshots of another repository here as well. Each comes whole or not at all, and once.
+
+        What is read is verified, and encrypted anew. A copy has another id, and tells the one that it was made with.
+        """
+        if not ids:
+            return
+        both = [*words.common(self.repository), *(w for option in source.options for w in ("-o", option))]
+        self._free(lambda: self._copied([*both, "copy", *sorted(ids)], words.copying(source)))
+
+    def _copied(self, call: Sequence[str], from_: Mapping[str, str]) -> None:
+        path, home = os.environ.get("PATH", os.defpath), os.path.expanduser("~")
+        environment = {**from_, **words.environment(self.repository, path, home)}
+        with Running([self._path(), *call], environment).listen() as running:
+            ended = running.end(None)
+        if ended.code:
+            raise self._failure("copying snapshots", ended)
+
+    # -- keys -------------------------------------------------------------------
+
+    def keys(self) -> list[Key]:
+        try:
+            return words.keys(self._asked("listing keys", ["key", "list", "--json"], reads=True).text)
+        except ValueError as error:
+            raise Failed(f"listing keys: {error}") from error
+
+    def add_key(self, password: str, host: str, user: str) -> None:
+        """Another password for the same repository. It is never in a file: restic reads it from our memory."""
+        memory = os.memfd_create("key")
+        try:
+            os.write(memory, password.encode() + b"\n")
+            where = f"--new-password-file=/proc/{os.getpid()}/fd/{memory}"
+            self._asked("adding a key", ["key", "add", where, f"--host={host}", f"--user={user}"])
+        finally:
+            os.close(memory)
 
     # -- writing ----------------------------------------------------------------
 

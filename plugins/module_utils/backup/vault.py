@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,8 +60,25 @@ class Vault:
 
     def sets(self, stack: str = "") -> list[Manifest]:
         """The newest first. A manifest that cannot be read raises PortError: it may be a newer version's."""
-        found = self._all(MANIFEST, stack, manifests.read, manifests.written)
-        return sorted(found, key=lambda m: (-m.at, m.id))
+        return [manifest for _snapshot, manifest in self.sealed(stack)]
+
+    def sealed(self, stack: str = "") -> list[tuple[Snapshot, Manifest]]:
+        """The same, each with the snapshot that is its manifest.
+
+        Snapshots get new ids when they are copied to another repository. A manifest never changes, and names those that
+        they had where the set was made; here they are called what they are called here.
+        """
+        there = self.snapshots(stack)
+        moved = {s.original: s.id for s in there if s.original}
+        found = [
+            (s, manifests.placed(self._known(s, manifests.read, manifests.written), moved))
+            for s in there
+            if MANIFEST in s.tags
+        ]
+        return sorted(found, key=lambda each: (-each[1].at, each[1].id))
+
+    def snapshots(self, stack: str = "") -> Sequence[Snapshot]:
+        return self.repository.snapshots({f"{STACK}{stack}"} if stack else ())
 
     def proofs(self, stack: str = "") -> list[Proof]:
         """What drills found out, the newest first."""
@@ -127,17 +144,33 @@ def _label(manifest: Manifest) -> str:
     return f"{manifest.stack}.{manifest.id}.json"
 
 
-def vault_in(path: str, state_dir: str) -> Vault:
-    """The host's own, by its settings file. Raises Invalid where that is not there, or not right."""
+def settings_in(path: str) -> settings.Settings:
+    """The host's own. Raises Invalid where the file is not there, or not right."""
     try:
         found = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise Invalid((Finding(path, "does not exist", "write it, or name another one with settings"),)) from None
     except (OSError, ValueError) as error:
         raise Invalid((Finding(path, f"cannot be read: {error}", "it has to be JSON"),)) from error
-    given = settings.read(found, path)
+    return settings.read(found, path)
+
+
+def vault_in(path: str, state_dir: str) -> Vault:
+    """The host's own, by its settings file. Raises Invalid where that is not there, or not right."""
+    return vault_of(settings_in(path), state_dir)
+
+
+def vault_of(given: settings.Settings, state_dir: str) -> Vault:
     restic = Restic(given.repository, given.host, given.restic, WAIT)
     return Vault(restic, posixpath.join(state_dir, "backup", "sets"))
+
+
+def offsite_of(given: settings.Settings, state_dir: str) -> Vault:
+    """The same sets in another place. Raises Invalid where the settings name none."""
+    if given.offsite is None:
+        raise Invalid((Finding("offsite", "there is no other repository in the settings", settings.BY_ROLE),))
+    restic = Restic(given.offsite, given.host, given.restic, WAIT)
+    return Vault(restic, posixpath.join(state_dir, "backup", "sets-offsite"))
 
 
 def shown(manifest: Manifest, known: Iterable[Proof] = ()) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..model import Json
@@ -116,6 +116,17 @@ def read(content: bytes) -> Manifest:
 def _taken(entry: dict[str, Any]) -> Taken:
     parts = tuple(Part(**part) for part in entry.pop("parts"))
     return Taken(parts=parts, warnings=tuple(entry.pop("warnings")), **entry)
+
+
+def placed(manifest: Manifest, moved: Mapping[str, str]) -> Manifest:
+    """The set with its snapshots as they are called here; `moved` is original id -> id, of those that were copied."""
+    if not manifest.snapshots & moved.keys():
+        return manifest
+    items = tuple(
+        replace(taken, parts=tuple(replace(p, snapshot=moved.get(p.snapshot, p.snapshot)) for p in taken.parts))
+        for taken in manifest.items
+    )
+    return replace(manifest, items=items)
 
 
 def differences(written: Iterable[Part], found: Iterable[Part]) -> tuple[str, ...]:

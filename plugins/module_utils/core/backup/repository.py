@@ -26,13 +26,27 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`at` is in seconds since the epoch, when it was begun; `id` has all of its 64 characters."""
+    """`at` is in seconds since the epoch, when it was begun; `id` has all of its 64 characters.
+
+    `original` is the id that it had where it was made, "" where that is here: a copy in another repository has
+    a new one.
+    """
 
     id: str
     at: float
     tags: frozenset[str] = frozenset()
     paths: tuple[str, ...] = ()
     host: str = ""
+    original: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A password that opens a repository; `host` and `user` say whose it is."""
+
+    id: str
+    host: str
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

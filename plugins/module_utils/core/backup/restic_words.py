@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .repository import Lock, Repository, Snapshot
+from .repository import Key, Lock, Repository, Snapshot
 
 OLDEST = (0, 14)
 WHOLE = 64
@@ -128,6 +128,12 @@ def literal(path: str) -> str:
     return re.sub(r"([\\*?\[\]])", r"\\\1", path)
 
 
+def copying(source: Repository) -> dict[str, str]:
+    """What restic is told of the repository that it copies from; `settings` sees to it that the rest fits both."""
+    from_ = {"RESTIC_FROM_REPOSITORY": source.location, "RESTIC_FROM_PASSWORD_FILE": source.password_file}
+    return {**from_, **source.environment}
+
+
 def snapshots(tags: Iterable[str] = ()) -> list[str]:
     wanted = ",".join(sorted(tags))
     return ["snapshots", "--json", *([f"--tag={wanted}"] if wanted else [])]
@@ -185,11 +191,20 @@ def listed(text: str) -> list[Snapshot]:
                 tags=frozenset(entry.get("tags") or ()),
                 paths=tuple(entry.get("paths") or ()),
                 host=entry.get("hostname", ""),
+                original=entry.get("original") or "",
             )
             for entry in entries
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no list of snapshots: {error}") from error
+
+
+def keys(text: str) -> list[Key]:
+    """Raises ValueError where it is no list of keys."""
+    try:
+        return [Key(str(k["id"]), str(k.get("hostName", "")), str(k.get("userName", ""))) for k in json.loads(text)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no list of keys: {error}") from error
 
 
 def lock(id: str, text: str) -> Lock:  # noqa: A002

@@ -15,6 +15,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.manife
     Taken,
     Unreadable,
     differences,
+    placed,
     read,
     written,
 )
@@ -59,6 +60,14 @@ def test_a_manifest_survives_its_writing() -> None:
 def test_something_else_is_no_manifest(change: dict[str, Any], why: str) -> None:
     with pytest.raises(Unreadable, match=why):
         read(json.dumps({**json.loads(written(SET)), **change}).encode())
+
+
+def test_a_copy_names_its_snapshots_as_they_are_called_there() -> None:
+    there = placed(SET, {"f00": "aa0", "f02": "aa2", "elsewhere": "aa9"})
+    assert there.snapshots == {"aa0", "f01", "aa2"}
+    assert [part.path for part in there.item("db").parts] == [DUMP.path, ROLES.path]
+    assert placed(there, {"aa0": "f00", "aa2": "f02"}) == SET
+    assert placed(SET, {}) is SET
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 1}'])

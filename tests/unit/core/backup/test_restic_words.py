@@ -158,6 +158,26 @@ def test_the_summary_is_found_among_the_lines() -> None:
     assert words.summary([status]) is None
 
 
+def test_a_copy_tells_the_id_that_it_was_made_with() -> None:
+    entry = {"id": ID, "time": "2026-01-01T00:00:00Z", "original": "ab" * 32}
+    assert [(s.id, s.original) for s in words.listed(json.dumps([entry]))] == [(ID, "ab" * 32)]
+
+
+def test_the_source_of_a_copy_is_in_no_argument() -> None:
+    source = Repository("rest:https://u:hunter2@h/r", "/p", {"AWS_PROFILE": "near"})
+    told = {"RESTIC_FROM_REPOSITORY": source.location, "RESTIC_FROM_PASSWORD_FILE": "/p", "AWS_PROFILE": "near"}
+    assert words.copying(source) == told
+
+
+def test_keys_are_read() -> None:
+    entry = {"id": "0d77515f", "userName": "quaylock", "hostName": "recovery", "current": False}
+    [key] = words.keys(json.dumps([entry]))
+    assert (key.id, key.host, key.user) == ("0d77515f", "recovery", "quaylock")
+    for broken in ("{}x", "[3]", '[{"userName": "a"}]'):
+        with pytest.raises(ValueError, match=r".+"):
+            words.keys(broken)
+
+
 def test_snapshots_are_read() -> None:
     entry = {"time": "2026-11-21T23:24:31.25Z", "paths": ["/d"], "hostname": "q1", "tags": ["a", "b x"], "id": ID}
     bare = {"time": "2026-11-21T23:24:31Z", "id": ID, "tags": None}
