@@ -153,6 +153,12 @@ class Restic:
                 if feed.refused:
                     failure = self._failure(what, ended)
                     raise Failed(f"{failure}{left}", failure.cause) from error
+                if feed.stalled:
+                    # it tries again for long, and need not say why
+                    said = words.cause(ended.complained)
+                    silent = said in (Cause.UNKNOWN, Cause.INTERRUPTED)
+                    failure = self._failure(what, ended, Cause.UNREACHABLE if silent else said)
+                    raise Failed(f"{failure}; {error}{left}", failure.cause) from error
                 if isinstance(error, Failed):
                     raise Failed(f"{error}{left}", error.cause) from error.__cause__
                 raise
