@@ -156,9 +156,9 @@ class Restic:
                 if feed.stalled:
                     # it tries again for long, and need not say why
                     said = words.cause(ended.complained)
-                    silent = said in (Cause.UNKNOWN, Cause.INTERRUPTED)
-                    failure = self._failure(what, ended, Cause.UNREACHABLE if silent else said)
-                    raise Failed(f"{failure}; {error}{left}", failure.cause) from error
+                    why = Cause.UNREACHABLE if said in (Cause.UNKNOWN, Cause.INTERRUPTED) else said
+                    reason = words.explained(why, ended.complained, self.repository)
+                    raise Failed(f"{what}: {reason}; {error}{left}", why) from error
                 if isinstance(error, Failed):
                     raise Failed(f"{error}{left}", error.cause) from error.__cause__
                 raise
