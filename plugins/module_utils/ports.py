@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
 from .core.backup.manifest import Part
+from .core.backup.objects import Described, Listed
 from .core.backup.repository import Repository as Where
 from .core.backup.repository import Saved, Snapshot
 from .core.model import Gate, Image, Json, Network, Observed, Route, Sample, Service, Volume
@@ -70,6 +71,18 @@ class ImageStore(Protocol):
     def tag(self, image: str, name: str) -> None: ...
     def untag(self, name: str) -> None: ...
     def in_use(self, image: str) -> bool: ...
+
+
+class ImageArchive(Protocol):
+    """Images as one stream, as `docker save` writes it, and back: `load_images` returns the ids that came.
+
+    The end of the stream has to be looked at: see adapters/images.py.
+    """
+
+    def image(self, ref: str) -> Image | None: ...
+    def tag(self, image: str, name: str) -> None: ...
+    def save_images(self, names: Sequence[str]) -> Iterable[bytes]: ...
+    def load_images(self, content: BinaryIO) -> Sequence[str]: ...
 
 
 class Ingress(Protocol):
@@ -158,3 +171,33 @@ class SetRepository(Repository, Protocol):
     def prune(self) -> None: ...
     def check(self, read_data: bool | str = False) -> None: ...
     def copy(self, source: Where, ids: Collection[str]) -> None: ...
+
+
+class NoBucket(PortError):
+    """There is no such bucket."""
+
+
+class ObjectChanged(PortError):
+    """An object is not any more what was listed: it was written again, or removed."""
+
+
+class Content(Protocol):
+    """Bytes that are read once; b"" is their end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Buckets(Protocol):
+    """A server with an S3 API, at `endpoint`.
+
+    `versioned` raises NoBucket, and `make` says whether the bucket had to be made. `reading` gives an object as it was
+    listed, or raises ObjectChanged; `write` takes as many bytes as `listed` says and returns the ETag that it got.
+    """
+
+    @property
+    def endpoint(self) -> str: ...
+    def versioned(self, bucket: str) -> bool: ...
+    def make(self, bucket: str) -> bool: ...
+    def listing(self, bucket: str, prefix: str = "", versions: bool = False) -> Iterable[Listed]: ...
+    def reading(self, bucket: str, listed: Listed) -> AbstractContextManager[tuple[Described, Content]]: ...
+    def write(self, bucket: str, listed: Listed, about: Described, content: Content) -> str: ...

@@ -63,6 +63,7 @@ extends_documentation_fragment:
   - quaylock.stacks.host
 requirements:
   - restic >= 0.14
+  - boto3 where a stack has an item of the type C(bucket)
 attributes:
   check_mode:
     support: full
@@ -130,6 +131,11 @@ at:
   description: The moment that the set shows, in seconds since the epoch.
   returned: when a set was made
   type: float
+warnings:
+  description: What is odd about an item, such as a bucket that is empty and was not before.
+  returned: when a set was made
+  type: list
+  elements: str
 notes:
   description: What was found and mended first, and what could not be put back.
   returned: always

@@ -102,6 +102,7 @@ def test_the_engine_knows_no_ansible() -> None:
 def test_only_the_adapters_speak_to_the_outside() -> None:
     speaking = those_who_import("docker", ALL) - {"modules/images.py"}  # it makes the client, and asks nothing itself
     assert speaking == {"module_utils/adapters/docker_engine.py", "module_utils/adapters/images.py"}
+    assert those_who_import("boto3", ALL) | those_who_import("botocore", ALL) == {"module_utils/adapters/s3.py"}
     told = {"module_utils/runner.py", "module_utils/backup/run.py"}  # what the journal raises, which they outlive
     databases = {"module_utils/journal.py", "module_utils/adapters/sqlite_copy.py", *told}
     assert those_who_import("sqlite3", ALL) <= databases
@@ -184,3 +185,16 @@ def test_an_older_python_compiles_it_too() -> None:
         found.append(python)
     if not found:
         pytest.skip("no other Python on PATH")
+
+
+def test_boto3_is_imported_only_where_a_bucket_is_asked_for() -> None:
+    """A host without buckets need not have it, and nobody waits for its half second."""
+    path = ENGINE / "adapters" / "s3.py"
+    at_the_top = {name for node in tree(path).body for name in _imported(node)}
+    assert not {"boto3", "botocore"} & at_the_top
+
+
+def _imported(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name.partition(".")[0] for alias in node.names}
+    return {str(node.module).partition(".")[0]} if isinstance(node, ast.ImportFrom) else set()

@@ -10,7 +10,7 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 try:
     import docker
@@ -88,6 +88,12 @@ class DockerEngine:
 
     def untag(self, name: str) -> None:
         self._images.untag(name)
+
+    def save_images(self, names: Sequence[str]) -> Iterator[bytes]:
+        return self._images.save(names)
+
+    def load_images(self, content: BinaryIO) -> Sequence[str]:
+        return self._images.load_all(content)
 
     def in_use(self, image: str) -> bool:
         return self._images.in_use(image)
@@ -423,6 +429,10 @@ class DockerEngine:
             raise PortError(f"volume {name} is of the driver {found['Driver']}, type {kind}, and not this host's own")
         device: str = (found.get("Options") or {}).get("device", "")
         return device or str(found["Mountpoint"])
+
+    def reached(self, name: str) -> str:
+        """An address at which this host reaches a container."""
+        return probes.address(self._details(name), self._proxys, self._network)
 
     def stream(
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None

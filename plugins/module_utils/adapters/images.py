@@ -7,12 +7,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 try:
@@ -36,6 +37,11 @@ from ..ports import PortError
 from . import build_contexts
 
 Say = Callable[[str], None]
+
+PIECE = 1 << 20
+SAVING = 1800.0
+"""seconds of silence from an engine that gathers an image before it writes the first byte"""
+LOADED = re.compile(r"Loaded image(?: ID)?: (\S+)")
 
 CA_PATH = f"/context/{CA_FILE}"
 CA_ARGS = (
@@ -259,6 +265,29 @@ class Images:
         if image is None:
             raise PortError(f"load {archive}: {ref} is not in it")
         return image
+
+    def save(self, names: Sequence[str]) -> Iterator[bytes]:
+        """What `docker save` of these ids and names writes, piece by piece. Whoever takes it has to look at its end:
+
+        an engine that fails midway writes its complaint there, as if that belonged to the archive.
+        """
+        api: Any = self._building
+        with self._refusing(f"save {', '.join(names)}"):
+            url = api._url("/images/get")
+            with api._get(url, params={"names": list(names)}, stream=True, timeout=SAVING) as answer:
+                api._raise_for_status(answer)
+                yield from answer.iter_content(PIECE)
+
+    def load_all(self, content: BinaryIO) -> tuple[str, ...]:
+        """Load all that `docker save` wrote; the ids of what the engine then says that it has."""
+        said = []
+        with self._refusing("load images"):
+            for line in self._building.load_image(iter(lambda: content.read(PIECE), b"")):
+                if "error" in line:
+                    raise docker.errors.APIError(str(line["error"]))
+                said += LOADED.findall(str(line.get("stream", "")))
+        found = (self.inspect(name) for name in said)
+        return tuple(sorted({image.id for image in found if image is not None}))
 
     def tag(self, image: str, ref: str) -> None:
         parsed = reference(ref)

@@ -199,6 +199,12 @@ class Restic:
                 if feed.refused:
                     failure = self._failure(what, ended)
                     raise Failed(f"{failure}{left}", failure.cause) from error
+                if feed.stalled:
+                    # it tries again for long, and need not say why
+                    said = words.cause(ended.complained)
+                    why = Cause.UNREACHABLE if said in (Cause.UNKNOWN, Cause.INTERRUPTED) else said
+                    reason = words.explained(why, ended.complained, self.repository)
+                    raise Failed(f"{what}: {reason}; {error}{left}", why) from error
                 if isinstance(error, Failed):
                     raise Failed(f"{error}{left}", error.cause) from error.__cause__
                 raise

@@ -88,6 +88,7 @@ class Feed:
         self._sum = hashlib.sha256()
         self.size = 0
         self.refused = False
+        self.stalled = False
 
     def write(self, data: Content) -> None:
         """Raises PortError when restic has gone; the caller of the pump says why."""
@@ -95,6 +96,7 @@ class Feed:
         try:
             self._ours.sendall(view)
         except TimeoutError as error:
+            self.stalled = True
             raise PortError(f"restic has not taken a byte for {PATIENCE:g} s") from error
         except OSError as error:
             self.refused = True

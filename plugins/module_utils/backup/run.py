@@ -21,7 +21,7 @@ from ..core.backup.making import Making, Outcome, Still, advance
 from ..core.backup.manifest import Manifest, Taken
 from ..core.backup.retention import due
 from ..core.events import Begun, Event, Failed, as_json
-from ..core.items import CONFIG, Writer
+from ..core.items import CONFIG, BucketItem, Writer
 from ..core.model import Finding, Invalid, Observed, Stack
 from ..host import open_host, serving_stack
 from ..journal import SqliteJournal
@@ -193,6 +193,13 @@ def taken_over(stack: Stack, vault: Vault, now: float) -> tuple[Taken, ...]:
     )
 
 
+def last_set(stack: Stack, vault: Vault) -> Manifest | None:
+    """Where a bucket is among the items: one that is empty by now is told from one that always was."""
+    if not any(isinstance(item, BucketItem) for item in stack.backup.items):
+        return None
+    return next(iter(vault.sets(stack.name)), None)
+
+
 def _of(taken: Taken, set_: str) -> Taken:
     return Taken(taken.name, taken.kind, taken.parts, taken.at, set_, taken.about, taken.warnings)
 
@@ -228,7 +235,7 @@ def made(request: Request, vault: Vault, pin: str, dry: bool = False) -> dict[st
     wish = wish_for(host, request, journal, vault, now)
     name = new_id(now)
     staging = posixpath.join(request.state_dir, "backup", "copies", request.name)
-    sources = Sources(host, vault.repository, wish, name, staging)
+    sources = Sources(host, vault.repository, wish, name, staging, last_set(wish.stack, vault))
     if found := sources.findings():
         raise Invalid(tuple(found))
     plan = [f"+ {item}" for item in wish.items] + [f"= {t.name} of set {t.set}" for t in wish.taken_over]
@@ -265,7 +272,7 @@ def told(making: Making, manifest: Manifest | None, request: Request) -> dict[st
     answer["notes"] = list(making.left)
     if making.outcome is Outcome.MADE and manifest is not None:
         about = shown(manifest)
-        return {**answer, **{key: about[key] for key in ("items", "size", "quiet", "at")}}
+        return {**answer, **{key: about[key] for key in ("items", "size", "quiet", "at", "warnings")}}
     lines = [f"{request.name}: set {making.id} was not made; nothing of it can be restored, and nothing is left of it"]
     if making.left:
         lines[0] = f"{request.name}: set {making.id} was not made, and not everything could be put back"

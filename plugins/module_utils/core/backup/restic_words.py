@@ -37,6 +37,7 @@ class Cause(str, Enum):
     NO_PATH = "the snapshot does not hold it"
     DAMAGED = "the repository is damaged"
     UNREACHABLE = "the repository does not answer"
+    KEPT_OUT = "the server does not let us in"
     UNREADABLE = "something could not be read"
     INTERRUPTED = "it was interrupted"
     UNKNOWN = "it failed"
@@ -50,6 +51,17 @@ SIGNS: tuple[tuple[Cause, str], ...] = (
     (Cause.PASSWORD_FILE, r"resolving password failed|an empty password is not|open password file"),
     (Cause.PASSWORD, r"wrong password or no key found"),
     (Cause.THERE_ALREADY, r"config file already exists|config already initialized"),
+    # restic asks whether there is a repository whatever kept it from looking
+    (
+        Cause.KEPT_OUT,
+        r"access key id you provided|request signature we calculated|permission denied \(publickey"
+        r"|(?:stat|bucketexists): access denied",
+    ),
+    (
+        Cause.UNREACHABLE,
+        r"connection refused|connection timed out|connection lost|ssh command exited|no such host|no route to host"
+        r"|i/o timeout|host key verification|unable to start the sftp|name or service not known|name resolution",
+    ),
     (Cause.NO_REPOSITORY, r"is there a repository at the following location|repository does not exist"),
     (Cause.NO_SNAPSHOT, r"no matching id found|no snapshot found|invalid id |failed to find snapshot"),
     (Cause.NO_PATH, r"not found in snapshot"),
@@ -59,11 +71,6 @@ SIGNS: tuple[tuple[Cause, str], ...] = (
         r"|pack .* does not exist|invalid data returned|hash mismatch|invalid repository"
         r"|<(?:data|index|snapshot)/\w+>.*no such file"
         r"|content hash|not found in repository|error loading (?:blob|tree)|failed to load (?:blob|tree)",
-    ),
-    (
-        Cause.UNREACHABLE,
-        r"connection refused|connection timed out|no such host|no route to host|i/o timeout|host key verification"
-        r"|unable to start the sftp|permission denied \(publickey|name or service not known|name resolution",
     ),
     (Cause.READ_ONLY, r"permission denied|operation not permitted|access denied"),
 )
@@ -315,6 +322,8 @@ def explained(why: Cause, lines: Sequence[str], repository: Repository) -> str:
         Cause.DAMAGED: f"what lies at {where} is damaged; next: see how much of it: "
         f"{by_hand(repository, 'check', '--read-data')}",
         Cause.UNREACHABLE: f"{where} does not answer; next: try it by hand: {by_hand(repository, 'cat', 'config')}",
+        Cause.KEPT_OUT: f"the server does not let us in to {where}; next: mend the key that the backup settings name "
+        "(S3: AWS_SHARED_CREDENTIALS_FILE in environment; SFTP: sftp.command in options)",
         Cause.INTERRUPTED: "restic was interrupted",
     }.get(why, "")
     said = last_words(lines, repository)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from ..items import (
     CONFIG,
@@ -21,7 +22,7 @@ from ..items import (
     VolumeItem,
     Writer,
 )
-from ..model import Service
+from ..model import Finding, MountedFile, Service
 from .nodes import Node
 from .scope import Scope, host_path
 
@@ -56,6 +57,13 @@ def _drilled(node: Node, services: Mapping[str, Service]) -> tuple[str, ...]:
         elif services[name].one_shot:
             entry.refuse(f"{name} is a one-shot and ends", "drop it")
     return tuple(node.texts())
+
+
+def keys(plan: BackupPlan, scope: Scope) -> list[MountedFile]:
+    """The secrets that open buckets, as files that only root reads: it may be that no service mounts them."""
+    wanted = {key for item in plan.items if isinstance(item, BucketItem) for key in (item.access_key, item.secret_key)}
+    found = [scope.secrets.get(key) for key in sorted(wanted)]
+    return [f if f.external else replace(f, mode=0o400) for f in found if isinstance(f, MountedFile)]
 
 
 # -- items ----------------------------------------------------------------------
@@ -186,6 +194,9 @@ def _secret(node: Node, key: str, scope: Scope) -> str:
         node.at(key).refuse(
             f"secret {name!r} is not declared", f"a key of secrets, never the value; there are: {there}"
         )
+    file = scope.secrets.get(name)
+    if isinstance(file, Finding) and file not in node.findings:
+        node.findings.append(file)
     return name
 
 
@@ -224,14 +235,14 @@ def _writers(node: Node, items: Iterable[Item], services: Mapping[str, Service])
         found = [(Writer(name), entry) for name, entry in names]
     else:
         found = [(_writer(name, entry), entry) for name, entry in node.items()]
-    databases = {i.service: i.name for i in items if isinstance(i, PostgresItem)}
+    stores = {i.service: i.name for i in items if isinstance(i, (PostgresItem, BucketItem)) and i.service}
     for writer, entry in found:
         if writer.service not in services:
             entry.refuse(f"there is no active service {writer.service!r}", f"there are: {', '.join(sorted(services))}")
         elif services[writer.service].one_shot:
             entry.refuse(f"{writer.service} is a one-shot and ends", "drop it")
-        elif writer.service in databases and writer.how is not Quiet.COMMANDS:
-            problem = f"{writer.service} has to answer for the item {databases[writer.service]}"
+        elif writer.service in stores and writer.how is not Quiet.COMMANDS:
+            problem = f"{writer.service} has to answer for the item {stores[writer.service]}"
             entry.refuse(problem, _WRITERS)
     return tuple(writer for writer, _entry in found)
 

@@ -116,7 +116,8 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
     networks, volumes = {n for s in services for n in s.networks}, {v for s in services for v in s.volumes}
     routed = [s.name for s in services if s.routes]
     ingress = Network(context.ingress_network, context.ingress_network, external=True)
-    unique = {(file.kind, file.key): file for file in files}
+    # what a service mounts has the mode that it asks for
+    unique = {(file.kind, file.key): file for file in (*backups_of.keys(backup, scope), *files)}
     return Stack(
         name,
         services,

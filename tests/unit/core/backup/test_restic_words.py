@@ -19,7 +19,8 @@ lock was created at 2026-11-21 23:34:43 (876.311956ms ago)
 storage ID 7423be12
 the `unlock` command can be used to remove stale locks
 """
-MISSING = "unable to open config file: stat /srv/backup/config: no such file or directory\nIs there a repository at the following location?\n/srv/backup"
+ASKS = "Is there a repository at the following location?\n/srv/backup"
+MISSING = f"unable to open config file: stat /srv/backup/config: no such file or directory\n{ASKS}"
 
 
 def as_json(code: int, message: str) -> str:
@@ -47,6 +48,13 @@ CAUSES = [
     ("Load(<data/8a7c>, 0, 0) failed: open /srv/backup/data/8a/8a7c: no such file or directory", Cause.DAMAGED, "damaged"),
     ("ciphertext verification failed", Cause.DAMAGED, "is damaged"),
     ("Fatal: unable to open repository: dial tcp: connect: connection refused", Cause.UNREACHABLE, "does not answer"),
+    ("Fatal: unable to open config file: Stat: Get http://m:9/r: dial tcp: connect: connection refused\n" + ASKS, Cause.UNREACHABLE, "does not answer"),
+    ("subprocess ssh: client_loop: send disconnect: Broken pipe\nFatal: unable to save: ssh command exited: exit status 255", Cause.UNREACHABLE, "255"),
+    ("Fatal: unable to open config file: Stat: The request signature we calculated does not match\n" + ASKS, Cause.KEPT_OUT, "mend the key"),
+    ("Fatal: unable to open config file: Stat: The Access Key Id you provided does not exist in our records.\n" + ASKS, Cause.KEPT_OUT, "not let us in"),
+    ("Fatal: create repository failed: client.BucketExists: Access Denied.", Cause.KEPT_OUT, "AWS_SHARED_CREDENTIALS_FILE"),
+    ("subprocess ssh: root@h: Permission denied (publickey).\nFatal: unable to start the sftp session, error: EOF", Cause.KEPT_OUT, "sftp.command"),
+    ("Fatal: unable to open config file: Stat: The specified bucket does not exist\n" + ASKS, Cause.NO_REPOSITORY, "make one"),
     ("create repository failed: config file already exists", Cause.THERE_ALREADY, "already"),
     ("\x1b[2Ksignal interrupt received, cleaning up", Cause.INTERRUPTED, "was interrupted"),
     ("Fatal: the moon is full", Cause.UNKNOWN, "the moon is full"),

@@ -35,6 +35,27 @@ secrets: {key: , word: }
 CONTEXT = Context("/srv/shop", "/etc/quaylock/stacks/shop", {"key": "f1", "word": "f2"})
 
 
+def test_keys_of_a_bucket_are_files_for_root_unless_a_service_mounts_them() -> None:
+    model = yaml.safe_load(STACK)
+    model["services"]["minio"]["secrets"] = ["word"]
+    assert {f.key for f in read("shop", model, CONTEXT).files} == {"word"}
+    model["x-quaylock"] = {"backup": {"items": {"lake": yaml.safe_load(LAKE)}}}
+    made = read("shop", model, CONTEXT)
+    assert {f.key: (f.mode, f.host_path) for f in made.files} == {
+        "key": (0o400, "/etc/quaylock/stacks/shop/secrets/key-f1"),
+        "word": (0o444, "/etc/quaylock/stacks/shop/secrets/word-f2"),
+    }
+    assert set(made.rendered["secrets"]) == {"key", "word"}
+
+
+def test_keys_of_a_bucket_need_contents() -> None:
+    model = yaml.safe_load(STACK)
+    model["x-quaylock"] = {"backup": {"items": {"lake": yaml.safe_load(LAKE)}}}
+    with pytest.raises(Invalid) as refused:
+        read("shop", model, Context("/srv/shop", "/etc/quaylock/stacks/shop", {"key": "f1"}))
+    assert [str(f) for f in refused.value.findings] == ["secrets.word: has no content (set stack_secrets.word)"]
+
+
 def plan(backup: str) -> BackupPlan:
     model = yaml.safe_load(STACK)
     model["x-quaylock"] = {"backup": yaml.safe_load(backup)}
@@ -160,6 +181,7 @@ def test_no_declaration_is_no_backup() -> None:
         ),
         (f"{{items: {{a: {DB}}}, quiesce: [web, migrate]}}", ["quiesce[0]: there is no active service 'web'", "quiesce[1]: migrate is a one-shot"]),
         (f"{{items: {{a: {DB}}}, quiesce: {{db: pause}}}}", ["quiesce.db: db has to answer for the item a"]),
+        (f"{{items: {{a: {LAKE}}}, quiesce: {{minio: pause}}}}", ["quiesce.minio: minio has to answer for the item a"]),
         (f"{{items: {{a: {DB}}}, quiesce: {{api: freeze}}}}", ["quiesce.api: 'freeze' is not one of pause, stop"]),
         (f"{{items: {{a: {DB}}}, quiesce: {{api: {{hold: [x]}}}}}}", ["quiesce.api: needs both commands"]),
         (f"{{items: {{a: {DB}}}, longest: 0s}}", ["longest: 0s is too short"]),
