@@ -160,7 +160,7 @@ def test_a_set_that_is_not_whole_fails_its_drill(shop: Shop, bad: list[Any]) -> 
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("moment", ["unfold", "files_in", "start", "databases_in", "healthy"])
+@pytest.mark.parametrize("moment", ["unfold", "files_in", "start", "stores_in", "healthy"])
 def test_a_drill_that_is_killed_is_cleared_away_by_the_next(shop: Shop, moment: str) -> None:
     shop.made()
     child = os.fork()

@@ -217,7 +217,7 @@ def killed(shop: Shop, holder: Any, name: str, times: int) -> None:
 
 MOMENTS = [
     # what had just been done           in          times
-    ("the databases were restored",      (restoring.Scratch, "databases_in", 1)),
+    ("the databases were restored",      (restoring.Scratch, "stores_in", 1)),
     ("the stack was stopped",            (restoring.undoing, "stop", 1)),
     ("one volume was exchanged",         (moving, "move", 1)),
     ("everything was exchanged",         (moving, "move", 2)),

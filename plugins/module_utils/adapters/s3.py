@@ -40,6 +40,11 @@ def missing() -> tuple[str, str]:
     return "", ""
 
 
+def endpoint(address: str, port: int) -> str:
+    """Of a container, by its address."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
 class S3:
     """One server. The keys are in here and in what boto3 signs, and nowhere else."""
 

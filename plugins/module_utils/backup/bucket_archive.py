@@ -3,7 +3,7 @@
 """A bucket as one stream: a tar whose entries are its objects, in the order of their keys.
 
 The same objects make the same bytes, so that a repository stores what has not changed only once. Key, headers, metadata
-and XX
+and tags are in the entry's PAX records.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from ..core.backup.objects import Described, Listed
+from ..core.model import Json
 from ..ports import Content, PortError
 from .measured import END, Measured
 
@@ -58,6 +59,23 @@ def objects(content: BinaryIO) -> Iterator[tuple[Listed, Described, Content]]:
         raise PortError(f"the archive of the bucket cannot be read: {error}") from error
     if measured.last != END:
         raise PortError("the archive of the bucket breaks off")
+
+
+def flaws(content: BinaryIO, about: Json) -> tuple[str, ...]:
+    """What of a stream is not what the manifest says: read to its end, put nowhere."""
+    count, size = 0, 0
+    try:
+        for listed, _described, body in objects(content):
+            left = listed.size
+            while left and (piece := body.read(min(left, PIECE))):
+                left -= len(piece)
+            count, size = count + 1, size + listed.size - left
+    except PortError as error:
+        return (str(error),)
+    if (count, size) == (about["objects"], about["bytes"]):
+        return ()
+    wanted = f"{about['objects']} objects of {about['bytes']} bytes"
+    return (f"the archive holds {count} objects of {size} bytes, and the manifest says {wanted}",)
 
 
 class _Body:

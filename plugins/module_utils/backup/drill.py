@@ -91,12 +91,13 @@ def tried_out(tried: Scratch, drilled: bool = False) -> list[Check]:
     """
     try:
         tried.unfold()
+        checks = tried.images_in()
         tried.choose(tried.whole.backup.drill if drilled else ())
-        checks = tried.files_in()
+        checks += tried.files_in()
         everybody = [s.name for s in tried.stack.services]
         steps: list[Callable[[], list[Check]]] = [
             partial(tried.start, _stores(tried)),
-            tried.databases_in,
+            tried.stores_in,
             partial(tried.start, everybody),
             partial(tried.healthy, everybody),
         ]

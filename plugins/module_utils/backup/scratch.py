@@ -10,18 +10,18 @@ import os
 import posixpath
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from .. import releases
-from ..adapters import sqlite_copy
+from ..adapters import s3, sqlite_copy
 from ..core.backup import scratch
 from ..core.backup.manifest import Manifest, Part, Taken, differences
 from ..core.backup.proof import Check
-from ..core.items import CONFIG, Item, PathItem, PostgresItem, SqliteItem, VolumeItem
+from ..core.items import CONFIG, BucketItem, ImageItem, Item, PathItem, PostgresItem, SqliteItem, VolumeItem
 from ..core.model import Gate, Service, Stack
 from ..core.releases import Release
 from ..core.rollout.gate import completed
@@ -30,7 +30,8 @@ from ..journal import SqliteJournal
 from ..perform import Host
 from ..ports import Engine, PortError
 from ..runner import run
-from . import extract, postgres_back
+from . import bucket_archive, extract, images, postgres_back
+from .buckets import restore_bucket
 from .psql import Postgres
 from .vault import Vault
 
@@ -46,6 +47,10 @@ GRACE = 60.0
 class Belongings(Engine, Protocol):
     """An engine that knows what a stack left behind."""
 
+    def save_images(self, names: Sequence[str]) -> Iterable[bytes]: ...
+    def load_images(self, content: BinaryIO) -> Sequence[str]: ...
+    def tag(self, image: str, name: str) -> None: ...
+    def reached(self, name: str) -> str: ...
     def belongings(self, stack: str) -> tuple[list[str], list[str]]: ...
 
 
@@ -102,6 +107,25 @@ class Scratch:
         self.whole = releases.read(self.release)
         self._items = {item.name: item for item in self.whole.backup.items}
 
+    def images_in(self) -> list[Check]:
+        """Those of the set that this host does not have; the others come from where their references lead."""
+        found = []
+        for taken in self.manifest.items:
+            if isinstance(self._items.get(taken.name), ImageItem):
+                self._say(f"loading {taken.name}")
+                found.append(self._checked(taken, partial(self._images_in, taken)))
+        return found
+
+    def _images_in(self, taken: Taken) -> tuple[str, ...]:
+        part = taken.parts[0]
+        with self._vault.repository.reading(part.snapshot, part.path) as content:
+            if found := images.flaws(content, part, len(set(taken.about["images"].values()))):
+                return found
+        if any(self._engine.image(image) is None for image in taken.about["images"].values()):
+            with self._vault.repository.reading(part.snapshot, part.path) as content:
+                images.load_images(self._engine, content, taken.about)
+        return ()
+
     @property
     def items(self) -> list[Item]:
         """Those that the set holds, as the stack declared them then."""
@@ -153,8 +177,8 @@ class Scratch:
                     found.append(self._checked(taken, partial(self._file_in, taken)))
         return found
 
-    def databases_in(self) -> list[Check]:
-        """Dumps into the servers, which run by now."""
+    def stores_in(self) -> list[Check]:
+        """Dumps and objects into the servers, which run by now."""
         found = []
         for taken in self.manifest.items:
             item = self._items.get(taken.name)
@@ -162,7 +186,28 @@ class Scratch:
                 self._say(f"restoring {taken.name}")
                 postgres = Postgres(self._anything(), self._replica(item.service), item.user, "quaylock-restore")
                 found.append(self._checked(taken, partial(self._database_in, taken, postgres)))
+            elif isinstance(item, BucketItem):
+                self._say(f"restoring {taken.name}")
+                found.append(self._checked(taken, partial(self._bucket_in, taken, item)))
         return found
+
+    def _bucket_in(self, taken: Taken, item: BucketItem) -> tuple[str, ...]:
+        """Into the scratch stack's own store. One that is elsewhere is not written to: its objects are read and counted."""
+        part = taken.parts[0]
+        with self._vault.repository.reading(part.snapshot, part.path) as content:
+            if not item.service:
+                return bucket_archive.flaws(content, taken.about)
+            address = self._engine.reached(self._replica(item.service))
+            access, secret = (self._key(key) for key in (item.access_key, item.secret_key))
+            server = s3.S3(s3.endpoint(address, item.port), access, secret, item.region, direct=True)
+            restore_bucket(server, item.bucket, content, taken.about)
+        return ()
+
+    def _key(self, key: str) -> str:
+        """The content of a secret as it is in the set."""
+        paths = [f.host_path for f in self.whole.files if (f.kind, f.key) == ("secret", key)]
+        kept = posixpath.join(self.files, "secrets", posixpath.basename(paths[0])) if paths else ""
+        return Path(kept).read_text(errors="replace").strip() if kept and os.path.exists(kept) else ""
 
     def _checked(self, taken: Taken, put: Callable[[], tuple[str, ...]]) -> Check:
         try:

@@ -128,7 +128,7 @@ class Sources:
         if not endpoint:
             engine: Any = self._host.engine
             address = engine.reached(self._wish.replicas[item.service][0].name)
-            endpoint = f"http://[{address}]:{item.port}" if ":" in address else f"http://{address}:{item.port}"
+            endpoint = s3.endpoint(address, item.port)
         access, secret = (self._key(key) for key in (item.access_key, item.secret_key))
         return s3.S3(endpoint, access, secret, item.region, direct=not item.endpoint)
 

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ..items import Item, PathItem, PostgresItem, SqliteItem, VolumeItem
+from ..items import BucketItem, Item, PathItem, PostgresItem, SqliteItem, VolumeItem
 from ..model import Finding, Stack
 
 BESIDE = ("-wal", "-shm", "-journal")
@@ -34,10 +34,10 @@ def kept_name(name: str, restore: str) -> str:
 
 
 def whole_volumes(items: Collection[Item], stack: Stack) -> tuple[str, ...]:
-    """Keys of the volumes that are replaced as a whole: those of volume items, and those that only a database has."""
+    """Keys of the volumes that are replaced as a whole: those of volume items, and those that only a database or an object store has."""
     found = [item.volume for item in items if isinstance(item, VolumeItem)]
     for item in items:
-        if isinstance(item, PostgresItem):
+        if isinstance(item, PostgresItem) or (isinstance(item, BucketItem) and item.service):
             others = {key for s in stack.services if s.name != item.service for key in s.volumes}
             found += [key for s in stack.services if s.name == item.service for key in s.volumes if key not in others]
     return tuple(dict.fromkeys(found))
@@ -63,19 +63,24 @@ def problems(items: Collection[Item], then: Stack, now: Stack) -> list[Finding]:
         if volume and volume not in keys:
             fix = "restore it into a folder, with to"
             found.append(Finding(path, f"volume {volume} is not in the stack any more", fix))
-        if isinstance(item, PostgresItem):
-            found += _homeless(item, path, then, now)
+        if isinstance(item, PostgresItem) or (isinstance(item, BucketItem) and item.service):
+            found += _homeless(item.service, path, then, now)
+        elif isinstance(item, BucketItem):
+            problem = f"bucket {item.bucket} is at {item.endpoint}, and is nothing that a host exchanges"
+            found.append(
+                Finding(path, problem, "name the other items, and put this one in by hand: to writes it as a tar")
+            )
     return found
 
 
-def _homeless(item: PostgresItem, path: str, then: Stack, now: Stack) -> list[Finding]:
-    service = next((s for s in now.services if s.name == item.service), None)
-    before = next((s for s in then.services if s.name == item.service), None)
+def _homeless(name: str, path: str, then: Stack, now: Stack) -> list[Finding]:
+    service = next((s for s in now.services if s.name == name), None)
+    before = next((s for s in then.services if s.name == name), None)
     fix = "restore it into a folder, with to, and put it in by hand"
     if service is None:
-        return [Finding(path, f"service {item.service} is not in the stack any more", fix)]
+        return [Finding(path, f"service {name} is not in the stack any more", fix)]
     if not service.volumes or before is None or not set(before.volumes) <= set(service.volumes):
-        return [Finding(path, f"service {item.service} keeps its data in no volume of this stack", fix)]
+        return [Finding(path, f"service {name} keeps its data in no volume of this stack", fix)]
     return []
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..items import BackupPlan, Item, PostgresItem, SqliteItem, VolumeItem
+from ..items import BackupPlan, BucketItem, Item, PostgresItem, SqliteItem, VolumeItem
 from ..model import Dependency, MountedFile, Network, Service, Stack, Volume
 
 NETWORK = "closed"
@@ -30,7 +30,7 @@ def stores(plan: BackupPlan, items: Collection[str]) -> tuple[str, ...]:
 
 
 def _store(item: Item) -> str:
-    return item.service if isinstance(item, PostgresItem) else ""
+    return item.service if isinstance(item, (PostgresItem, BucketItem)) else ""
 
 
 def volumes(stack: Stack) -> Mapping[str, str]:
