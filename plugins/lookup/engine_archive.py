@@ -52,9 +52,8 @@ from ansible.plugins.lookup import LookupBase
 ENGINE = Path(__file__).resolve().parents[1] / "module_utils"
 PACKAGE = "quaylock"
 MAIN = f"""\
-import sys
 from {PACKAGE}.backup.on_host import main
-sys.exit(main())
+raise SystemExit(main())
 """
 THEN = (2020, 1, 1, 0, 0, 0)
 """of every file in it: an archive tells nothing of when it was made"""

@@ -44,7 +44,13 @@ SHARE = "5%"
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 @dataclass
@@ -85,7 +91,7 @@ class OnHost:
 
     def wrong(self, text: str) -> None:
         self.bad += 1
-        print(text, file=sys.stderr, flush=True)
+        complain(text)
 
     def perform(self, task: str, stack: str, work: Callable[[], str]) -> None:
         """Do it, say what became of it, remember that, and tell who wants to know of failures."""
@@ -282,17 +288,15 @@ def main(words: Sequence[str] | None = None) -> int:
         made = OnHost(settings_in(given.settings), given.state_dir, given.config_dir, given.docker_host)
         spread = seconds(given.spread)
     except Invalid as refused:
-        print(refusal(NAME, refused.findings), file=sys.stderr)
+        complain(refusal(NAME, refused.findings))
         return 1
     except ValueError as error:
-        print(f"{NAME}: --spread: {error}", file=sys.stderr)
+        complain(f"{NAME}: --spread: {error}")
         return 1
     if given.command == "settings":
         return 0
     if docker_engine.MISSING and given.command in ("run", "drill", "mend"):
-        print(
-            f"{NAME}: this Python has no docker SDK ({docker_engine.MISSING}); {settings_file.BY_ROLE}", file=sys.stderr
-        )
+        complain(f"{NAME}: this Python has no docker SDK ({docker_engine.MISSING}); {settings_file.BY_ROLE}")
         return 1
     if spread > 0:
         time.sleep(random.uniform(0, spread))  # noqa: S311 - so that not all hosts come at once
