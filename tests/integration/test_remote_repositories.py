@@ -83,7 +83,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
         environment = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "keys")}
         good = Repository(f"s3:{minio.endpoint}/q-{secrets.token_hex(4)}", environment=environment, **about)
         wrong = replace(good, environment={"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "wrong")})
-        made = Remote(good, lambda: minio.container.kill(), minio.start, wrong, minio.password)
+        made = Remote(good, minio.container.kill, minio.start, wrong, minio.password)
     assert made.restic.init()
     return made
 

@@ -85,6 +85,11 @@ def _service(service: Json, active: Collection[str], routed: bool, context: Cont
     return result
 
 
+def _free(name: str, value: Any) -> Any:
+    """An entry of a mapping whose keys are the user's: a variable may be called like a duration of Compose's."""
+    return plain(value) if isinstance(value, float) else _value("" if name in _MICROSECONDS else name, value)
+
+
 def _value(key: str, value: Any) -> Any:
     """Numbers become text where Compose insists on it, and what is empty goes."""
     if key.startswith("x-"):
@@ -95,7 +100,7 @@ def _value(key: str, value: Any) -> Any:
         if key in _TABLES:
             return {name: _doubled(plain(entry)) for name, entry in value.items() if entry is not None}
         return {
-            name: plain(entry) if key in _FREE and isinstance(entry, float) else _value(str(name), entry)
+            name: _free(str(name), entry) if key in _FREE else _value(str(name), entry)
             for name, entry in value.items()
             if entry is not None or key in _FREE
         }

@@ -522,6 +522,11 @@ def test_a_volume_that_is_a_folder_lies_where_other_paths_do() -> None:
     assert made.rendered["volumes"]["v"]["driver_opts"]["device"] == "/srv/shop/data"
 
 
+def test_a_variable_may_be_called_like_a_duration() -> None:
+    made = stack("services: {a: {image: a, environment: {cpu_rt_period: one}}}")
+    assert made.rendered["services"]["a"]["environment"] == {"cpu_rt_period": "one"}
+
+
 def test_what_was_read_is_not_changed() -> None:
     definition = yaml.safe_load("{services: {a: {image: a, depends_on: [b], networks: {default: }}, b: {image: b}}}")
     before = json.dumps(definition)
