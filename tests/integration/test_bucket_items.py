@@ -18,7 +18,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import s3
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.docker_engine import DockerEngine
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.s3 import S3
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, extract, restoring, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.buckets import BucketSource, restore_bucket
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
@@ -126,6 +126,26 @@ def test_a_bucket_of_a_stack_is_backed_up_and_restored(lake: Lake, tmp_path: Pat
     assert "lake: there is no bucket lake at http" in answer["msg"]
     assert len(lake.vault.sets(lake.harbour.name)) == 2
     assert lake.vault.leftovers(lake.harbour.name) == []
+
+
+def test_a_set_with_a_bucket_is_proven_and_goes_back_into_its_store(lake: Lake) -> None:
+    objects = {f"k{n}": bytes([n]) * n for n in range(1, 40)}
+    for key, content in objects.items():
+        lake.s3._client.put_object(Bucket="lake", Key=key, Body=content)
+    assert lake.back_up()["outcome"] == "made"
+    proof = drill.drill(lake.harbour.request({}), lake.vault)
+    assert proof["outcome"] == "proven", proof
+    assert {c["what"] for c in proof["checks"]} == {"item lake", "service minio"}
+    for key in objects:
+        lake.s3._client.delete_object(Bucket="lake", Key=key)
+    answer = restoring.restore(lake.harbour.request({}), lake.vault, restoring.Choice(stop=True))
+    assert answer["outcome"] == "restored", answer
+    name = lake.harbour.running("minio")[0]
+    address = DockerEngine(lake.harbour.client).reached(name)
+    server = S3(f"http://{address}:9000", "quay", KEYS["word"].decode().strip(), direct=True)
+    assert {o.key: o.size for o in server.listing("lake")} == {key: len(content) for key, content in objects.items()}
+    for volume in answer["kept"]:
+        lake.harbour.client.volumes.get(volume.removeprefix("volume ")).remove()
 
 
 def test_a_store_that_dies_midway_makes_no_set(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

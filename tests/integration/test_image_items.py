@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.docker_engine import DockerEngine
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, restoring, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.images import load_images
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
@@ -74,6 +74,23 @@ def test_an_image_is_saved_removed_and_loaded_again(
         assert load_images(engine, content, item.about) == (id,)
     assert client.images.get(own).id == id
     assert client.images.get(own).labels["test"] == own
+
+
+@pytest.mark.more
+def test_an_empty_host_without_the_image_gets_the_stack_back(
+    harbour: Harbour, vault: Vault, own: str, client: Any, tmp_path: Path
+) -> None:
+    harbour.deployed({"web": web(image=own), "second": web(image=own)}, **{"x-quaylock": {"backup": {"items": IMAGES}}})
+    assert run.back_up(harbour.request({}), vault)["outcome"] == "made"
+    id = client.images.get(own).id  # noqa: A001
+    harbour.clear()
+    for name in client.images.get(id).tags:
+        client.images.remove(name, force=True)
+    harbour.folder = tmp_path / "new"
+    answer = restoring.restore(harbour.request({}), vault, restoring.Choice())
+    assert answer["outcome"] == "restored", answer
+    assert {body["Image"] for body in harbour.containers().values()} == {id}
+    assert len(harbour.running()) == 2
 
 
 @pytest.mark.more

@@ -192,7 +192,7 @@ class Scratch:
         return found
 
     def _bucket_in(self, taken: Taken, item: BucketItem) -> tuple[str, ...]:
-        """Into the scratch stack's own store. One that is elsewhere is not written to: its objects are read and counted."""
+        """Into the scratch stack's own store; one that is elsewhere is not written to, its objects are counted."""
         part = taken.parts[0]
         with self._vault.repository.reading(part.snapshot, part.path) as content:
             if not item.service:

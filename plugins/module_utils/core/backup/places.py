@@ -34,7 +34,7 @@ def kept_name(name: str, restore: str) -> str:
 
 
 def whole_volumes(items: Collection[Item], stack: Stack) -> tuple[str, ...]:
-    """Keys of the volumes that are replaced as a whole: those of volume items, and those that only a database or an object store has."""
+    """Keys of the volumes that are replaced as a whole: those of items, and those that only a database or store has."""
     found = [item.volume for item in items if isinstance(item, VolumeItem)]
     for item in items:
         if isinstance(item, PostgresItem) or (isinstance(item, BucketItem) and item.service):
@@ -67,9 +67,7 @@ def problems(items: Collection[Item], then: Stack, now: Stack) -> list[Finding]:
             found += _homeless(item.service, path, then, now)
         elif isinstance(item, BucketItem):
             problem = f"bucket {item.bucket} is at {item.endpoint}, and is nothing that a host exchanges"
-            found.append(
-                Finding(path, problem, "name the other items, and put this one in by hand: to writes it as a tar")
-            )
+            found.append(Finding(path, problem, "name the other items; to writes this one as a tar"))
     return found
 
 
