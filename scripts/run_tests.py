@@ -30,6 +30,18 @@ EARLY = ["pebble", "traefik"]
 MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
 """checks, scenarios of molecule and files of integration tests that run side by side; each keeps a core busy"""
+BAD_DAYS = [
+    "backup_bad_days",
+    "backups",
+    "drills",
+    "restoring",
+    "on_host",
+    "offsite",
+    "remote_repositories",
+    "buckets",
+    "bucket_items",
+]
+"""files of tests in which something happens to a backup, to a drill, or to a restore"""
 SIDE_BY_SIDE = ["-n", str(AT_ONCE), "--dist", "loadfile"]
 """a file's tests share what they need, and stay together"""
 
@@ -156,6 +168,12 @@ def molecule() -> Counts:
     return counts
 
 
+def bad_days() -> Counts:
+    counts = pytest("bad-days", *(f"tests/integration/test_{name}.py" for name in BAD_DAYS), *SIDE_BY_SIDE)
+    say(f"  survived {counts.passed} of {counts.passed + counts.failed} that were tried")
+    return counts
+
+
 STAGES: dict[str, Callable[[], Counts]] = {
     "lint": lint,
     "unit": lambda: pytest("unit", "tests/unit"),
@@ -164,7 +182,9 @@ STAGES: dict[str, Callable[[], Counts]] = {
     "integration": lambda: pytest("integration", "tests/contract", "tests/integration", *MORE, *SIDE_BY_SIDE),
     "e2e": lambda: pytest("e2e", "tests/e2e", *MORE),
 }
-WITH_ENGINE = {"molecule", "integration", "e2e"}
+EXTRA: dict[str, Callable[[], Counts]] = {"bad-days": bad_days}
+"""stages that only run when they are asked for"""
+WITH_ENGINE = {"molecule", "integration", "e2e", *EXTRA}
 
 
 def alone() -> TextIO:
@@ -221,8 +241,9 @@ def wait_for_images(early: subprocess.Popen[bytes]) -> None:
 
 
 def main(names: list[str]) -> int:
-    if unknown := [name for name in names if name not in STAGES]:
-        say(f"no stage {', '.join(unknown)}; there are: {', '.join(STAGES)}")
+    stages = {**STAGES, **EXTRA}
+    if unknown := [name for name in names if name not in stages]:
+        say(f"no stage {', '.join(unknown)}; there are: {', '.join(stages)}")
         return 2
     REPORTS.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -238,7 +259,7 @@ def main(names: list[str]) -> int:
         if name in WITH_ENGINE and early is not None:
             wait_for_images(early)
             early = None
-        counts = STAGES[name]() if ready else Counts(failed=1)
+        counts = stages[name]() if ready else Counts(failed=1)
         lines.append(f"  {name:<12} {time.monotonic() - start:7.1f} s   {counts}")
         total += counts
     say("\n" + "\n".join(lines))
