@@ -11,7 +11,8 @@ author: the Quaylock developers (@quaylock)
 version_added: 0.1.0
 short_description: Sets of a host's stacks, with what they hold
 description:
-  - Lists the sets in the host's repository, the newest first. It changes nothing.
+  - Lists the host's sets in its repository, the newest first; those of other hosts where it has none, as after a
+    disaster. It changes nothing.
 options:
   name:
     description: The stack; all of them by default.
@@ -73,7 +74,7 @@ def main() -> None:
     with answering(module):
         vault = vault_in(module.params["settings"], module.params["state_dir"])
         proofs = vault.proofs(module.params["name"])
-        sets = [shown(manifest, proofs) for manifest in vault.sets(module.params["name"])]
+        sets = [shown(manifest, proofs) for manifest in vault.offered(module.params["name"])]
     module.exit_json(changed=False, sets=sets)
 
 

@@ -262,7 +262,7 @@ def test_a_newer_database_is_refused_before_the_stack_is_touched(shop: Shop, mon
     newer = tuple(
         replace(t, about={**t.about, "version_number": 990000}) if t.name == "db" else t for t in manifest.items
     )
-    monkeypatch.setattr(restoring, "chosen", lambda *_words: replace(manifest, items=newer))
+    monkeypatch.setattr(restoring, "found", lambda *_words: replace(manifest, items=newer))
     answer = restored(shop)
     assert answer["outcome"] == "refused"
     assert "PostgreSQL 99" in answer["msg"]

@@ -21,7 +21,7 @@ from ..host import open_host
 from ..journal import SqliteJournal
 from ..ports import PortError
 from ..request import Request
-from .extract import LATEST, chosen
+from .extract import LATEST, found
 from .scratch import Scratch
 from .vault import Vault
 
@@ -37,7 +37,7 @@ def drill(request: Request, vault: Vault, wanted: str = LATEST, dry: bool = Fals
     """
     with locked(request.locks, scratch.name_of(request.name), request.who, request.wait):
         host, journal = open_host(request)
-        manifest = chosen(request.name, wanted, vault.sets(request.name))
+        manifest = found(vault, request.name, wanted)
         if journal.release(scratch.name_of(request.name)) is not None:
             problem = f"{scratch.name_of(request.name)} is a stack of this host, and drills need that name"
             raise Invalid((Finding("name", problem, "rename that stack"),))

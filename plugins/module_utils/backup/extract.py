@@ -25,6 +25,11 @@ DRAFT = ".partial-"
 """begins the name of an item's folder while it is not whole"""
 
 
+def found(vault: Vault, stack: str, wanted: str) -> Manifest:
+    """The set that is meant: this host's newest, or whichever is named. Raises Invalid with what is there."""
+    return chosen(stack, wanted, vault.offered(stack, "" if wanted == LATEST else wanted))
+
+
 def chosen(stack: str, wanted: str, sets: Sequence[Manifest]) -> Manifest:
     """The set that is meant, from those that are there, the newest first. Raises Invalid with what is there."""
     if not sets:
@@ -46,21 +51,21 @@ def extract(
     Raises Invalid, before anything is written, for an item that the set does not have and for a folder that is taken;
     PortError for what is not what the manifest says, of which nothing stays.
     """
-    manifest = chosen(stack, wanted, vault.sets(stack))
+    manifest = found(vault, stack, wanted)
     names = [taken.name for taken in manifest.items]
-    found = [
+    wrong = [
         Finding(f"items.{name}", f"set {manifest.id} has no such item", f"it has: {', '.join(names)}")
         for name in items
         if name not in names
     ]
     taken = [t for t in manifest.items if not items or t.name in items]
-    found += [
+    wrong += [
         Finding("to", f"{posixpath.join(to, t.name)} is there already", "name another folder, or move it away")
         for t in taken
         if os.path.lexists(os.path.join(to, t.name))
     ]
-    if found:
-        raise Invalid(tuple(found))
+    if wrong:
+        raise Invalid(tuple(wrong))
     answer = {"set": manifest.id, "at": manifest.at, "items": [_shown(t, to) for t in taken]}
     if dry:
         return {"changed": True, "outcome": "planned", **answer}

@@ -35,7 +35,7 @@ from ..ports import PortError
 from ..request import Request, Wanted, wanted_of
 from . import extract, undoing, writers
 from .drill import tried_out
-from .extract import LATEST, chosen
+from .extract import LATEST, found
 from .scratch import GRACE, Scratch
 from .vault import Vault
 
@@ -74,7 +74,7 @@ def restore(request: Request, vault: Vault, choice: Choice, dry: bool = False) -
             serving = serving_stack(name, journal)
             notes += writers.recover(host, serving, journal) if serving else []
         wanted = _point(request, journal) if choice.set == POINT else choice.set
-        manifest = _part_of(chosen(name, wanted, vault.sets(name)), choice.items)
+        manifest = _part_of(found(vault, name, wanted), choice.items)
         running = [seen.name for seen in host.engine.replicas(name) if seen.running]
         if running and not choice.stop:
             problem = f"{name} runs ({', '.join(running)}), and a restore stops it"
@@ -127,13 +127,13 @@ def _point(request: Request, journal: SqliteJournal) -> str:
 def _part_of(manifest: Manifest, items: Collection[str]) -> Manifest:
     """The set with these items alone, and its configuration in any case. Raises Invalid for what it does not have."""
     names = [taken.name for taken in manifest.items]
-    found = [
+    wrong = [
         Finding(f"items.{name}", f"set {manifest.id} has no such item", f"it has: {', '.join(names)}")
         for name in items
         if name not in names
     ]
-    if found:
-        raise Invalid(tuple(found))
+    if wrong:
+        raise Invalid(tuple(wrong))
     return replace(manifest, items=tuple(t for t in manifest.items if not items or t.name in {CONFIG, *items}))
 
 
@@ -160,8 +160,11 @@ class _Restore:
         wanted = wanted_of(request)
         moves, made = self._arranged(wanted.stack)
         stopped = time.monotonic()
-        self._exchange(moves)
-        answer = self._rolled_out(request, wanted)
+        try:
+            self._exchange(moves)
+            answer = self._rolled_out(request, wanted)
+        except PortError as error:
+            answer = {"failed": True, "msg": str(error)}
         answer["seconds"] = round(time.monotonic() - began, 1)
         answer["stopped"] = round(time.monotonic() - stopped, 1)
         if answer.get("failed"):
@@ -209,9 +212,8 @@ class _Restore:
     def _arranged(self, stack: Stack) -> tuple[tuple[Move, ...], dict[str, str]]:
         """Everything beside its place, so that renaming is all that is left; and the volumes that keep the old data."""
         items, whole = self._tried.items, self._tried.whole
-        found = places.problems(items, whole, stack)
-        if found:
-            raise Invalid(tuple(found))
+        if homeless := places.problems(items, whole, stack):
+            raise Invalid(tuple(homeless))
         engine = self._host.engine
         real = {volume.key: volume for volume in stack.volumes}
         restored = {v.key: engine.volume_folder(v.name) for v in self._tried.stack.volumes}

@@ -58,12 +58,22 @@ class Vault:
             raise
         return part.snapshot
 
-    def sets(self, stack: str = "") -> list[Manifest]:
-        """The newest first. A manifest that cannot be read raises PortError: it may be a newer version's."""
-        return [manifest for _snapshot, manifest in self.sealed(stack)]
+    def sets(self, stack: str = "", everywhere: bool = False) -> list[Manifest]:
+        """This host's, the newest first; with `everywhere` those of other hosts that share the repository, too.
+
+        A manifest that cannot be read raises PortError: it may be a newer version's.
+        """
+        host = self.repository.host
+        return [manifest for _snapshot, manifest in self.sealed(stack) if everywhere or manifest.host == host]
+
+    def offered(self, stack: str = "", wanted: str = "") -> list[Manifest]:
+        """What this host restores from: its own sets, or everybody's where it has none or lacks the one that is wanted."""
+        found = self.sets(stack, everywhere=True)
+        own = [manifest for manifest in found if manifest.host == self.repository.host]
+        return own if own and (not wanted or any(m.id == wanted for m in own)) else found
 
     def sealed(self, stack: str = "") -> list[tuple[Snapshot, Manifest]]:
-        """The same, each with the snapshot that is its manifest.
+        """Everybody's, each with the snapshot that is its manifest.
 
         Snapshots get new ids when they are copied to another repository. A manifest never changes, and names those that
         they had where the set was made; here they are called what they are called here.
@@ -92,7 +102,7 @@ class Vault:
     def leftovers(self, stack: str) -> list[str]:
         """Snapshots of this stack that belong to no set. Only for who holds the stack's lock."""
         there = self.repository.snapshots({f"{STACK}{stack}"})
-        sets = self.sets(stack)
+        sets = self.sets(stack, everywhere=True)
         used = frozenset().union(*(m.snapshots for m in sets))
         known = {f"{SET}{m.id}" for m in sets}
 
@@ -111,7 +121,7 @@ class Vault:
 
     def drop(self, gone: Collection[str], stack: str) -> None:
         """Remove whole sets: their manifests first, then the snapshots that no set which stays points to."""
-        sets = self.sets(stack)
+        sets = self.sets(stack, everywhere=True)
         needed = frozenset().union(*(m.snapshots for m in sets if m.id not in gone))
         for set_ in gone:
             mine = self.repository.snapshots(tags_of(stack, set_))

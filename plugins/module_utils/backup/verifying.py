@@ -8,17 +8,17 @@ from typing import Any
 
 from ..core.backup.manifest import Part, Taken, differences
 from ..ports import PortError
-from .extract import LATEST, chosen
+from .extract import LATEST, found
 from .vault import Vault
 
 
 def verify(vault: Vault, stack: str, wanted: str = LATEST) -> dict[str, Any]:
     """Tell what of a set is not as it was written. Raises Invalid where there is no such set."""
-    manifest = chosen(stack, wanted, vault.sets(stack))
-    found = {taken.name: _differs(vault, taken) for taken in manifest.items}
-    items = [{"name": t.name, "ok": not found[t.name], "said": "; ".join(found[t.name])} for t in manifest.items]
+    manifest = found(vault, stack, wanted)
+    differ = {taken.name: _differs(vault, taken) for taken in manifest.items}
+    items = [{"name": t.name, "ok": not differ[t.name], "said": "; ".join(differ[t.name])} for t in manifest.items]
     answer: dict[str, Any] = {"changed": False, "set": manifest.id, "items": items, "notes": []}
-    bad = [f"  why     {name}: {said}" for name, differ in found.items() for said in differ]
+    bad = [f"  why     {name}: {text}" for name, said in differ.items() for text in said]
     if not bad:
         return {**answer, "outcome": "whole"}
     lines = [f"{stack}: set {manifest.id} is not in the repository as it was written", *bad]
