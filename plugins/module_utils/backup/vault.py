@@ -67,7 +67,7 @@ class Vault:
         return [manifest for _snapshot, manifest in self.sealed(stack) if everywhere or manifest.host == host]
 
     def offered(self, stack: str = "", wanted: str = "") -> list[Manifest]:
-        """What this host restores from: its own sets, or everybody's where it has none or lacks the one that is wanted."""
+        """What this host restores from: its own sets, or everybody's where it has none, or lacks the wanted one."""
         found = self.sets(stack, everywhere=True)
         own = [manifest for manifest in found if manifest.host == self.repository.host]
         return own if own and (not wanted or any(m.id == wanted for m in own)) else found
