@@ -13,7 +13,7 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from .core.rollout.recovery import Unfinished
 from .ports import PortError
 
 KEEP_DAYS = 90
+ROLLOUTS = ("deploy", "teardown")
+"""kinds of records; there are backup, drill and restore besides"""
 SCHEMA = 2
 WAL_LEFT = 4 * 2**20
 """bytes that the write-ahead log may keep after a checkpoint"""
@@ -237,6 +239,15 @@ class SqliteJournal:
         )
         return left, json.loads(row[1])
 
+    def last(self, kind: str, stack: str, outcome: str) -> Json:
+        """The answer of the newest backup, drill or restore that ended like that; empty where there is none."""
+        row = self._one(
+            "SELECT result FROM rollouts WHERE stack = ? AND kind = ? AND outcome = ? AND result IS NOT NULL"
+            " ORDER BY begun DESC LIMIT 1",
+            (stack, kind, outcome),
+        )
+        return json.loads(row[0]) if row else {}
+
     def abandon(self, stack: str, at: float) -> None:
         """Rollouts that were killed before they changed anything, and teardowns: there is nothing to undo."""
         with self._durably():
@@ -273,11 +284,12 @@ class SqliteJournal:
         release = self.release(stack)
         return frozenset(Ran(*entry) for entry in release[2].get("ran", [])) if release else frozenset()
 
-    def history(self, stack: str, limit: int = 20) -> list[Summary]:
+    def history(self, stack: str, limit: int = 20, kinds: Sequence[str] = ROLLOUTS) -> list[Summary]:
+        """What was done to a stack, the newest first: rollouts, or what else of `kinds` there was."""
         rows = self._all(
             "SELECT id, stack, kind, who, begun, ended, COALESCE(outcome, ''), committed_at, asked FROM rollouts"
-            " WHERE stack = ? ORDER BY begun DESC LIMIT ?",
-            (stack, limit),
+            f" WHERE stack = ? AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY begun DESC LIMIT ?",
+            (stack, *kinds, limit),
         )
         return [Summary(*[*row[:-1], json.loads(row[-1])]) for row in rows]
 

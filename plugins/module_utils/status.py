@@ -39,8 +39,24 @@ def status(request: Request, doors: Mapping[str, Mapping[str, Any]], host_name: 
             next((s.committed_at for s in journal.history(request.name) if release and s.id == release[0]), None)
         ),
         "last_rollout": _summary(history[0]) if history else {},
+        "backup": _backup(stack, journal),
         "services": services,
         "urls": [url for s in services for url in s["urls"]],
+    }
+
+
+def _backup(stack: Stack, journal: SqliteJournal) -> dict[str, Any]:
+    """The newest set that this host made, and the newest drill that went well, as the journal knows them."""
+    made = journal.last("backup", stack.name, "made")
+    proven = journal.last("drill", stack.name, "proven")
+    return {
+        "declared": bool(stack.backup.items),
+        "set": made.get("set", ""),
+        "set_at": _stamp(made.get("at")),
+        "proven": proven.get("set", ""),
+        "proven_at": _stamp(proven.get("at")),
+        "rto": proven.get("rto", 0.0),
+        "rpo": proven.get("rpo", 0.0),
     }
 
 

@@ -58,7 +58,9 @@ RETURN = r"""
 stacks:
   description:
     - One entry per stack, with C(name), C(present), C(healthy), C(in_progress), C(release), C(released_at),
-      C(last_rollout), C(urls) and C(services).
+      C(last_rollout), C(backup), C(urls) and C(services).
+    - C(backup) has C(declared), and of what the journal knows the newest C(set), its C(set_at), the last one that was
+      C(proven), C(proven_at), and that drill's C(rto) and C(rpo) in seconds.
     - Each service has C(name), C(image), C(replicas), C(wanted), C(one_shot), C(health), C(restarts), C(routed),
       C(containers) and C(urls).
     - With O(detailed) or O(watch) a stack has C(releases) and C(rollouts) too, and C(log), the log of a rollout that is

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tests.bench.backups import backups
 from tests.bench.figures import table, write
 from tests.bench.newcomer import make_up
 from tests.bench.rollouts import ROOT, rollouts
@@ -14,7 +15,14 @@ from tests.bench.scale import scale
 from tests.bench.simulation import simulation
 from tests.bench.verdict import verdict
 
-BENCHES = {"rollouts": rollouts, "scale": scale, "make_up": make_up, "simulation": simulation, "verdict": verdict}
+BENCHES = {
+    "rollouts": rollouts,
+    "scale": scale,
+    "make_up": make_up,
+    "backups": backups,
+    "simulation": simulation,
+    "verdict": verdict,
+}
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.plugins.module_utils import status
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, keeping
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.manifest import Manifest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.retention import Rule
@@ -58,8 +59,10 @@ def test_a_whole_set_is_proven_and_nothing_of_it_stays(shop: Shop) -> None:
     assert shop.harbour.identities() == before
     proofs = shop.vault.proofs(shop.harbour.name)
     assert [(p.set, p.ok) for p in proofs] == [(manifest.id, True)]
-    entry = shop.harbour.journal.history(shop.harbour.name)[0]
-    assert (entry.kind, entry.outcome) == ("drill", "proven")
+    [entry] = shop.harbour.journal.history(shop.harbour.name, kinds=["drill"])
+    assert entry.outcome == "proven"
+    seen = status.status(shop.harbour.request({}), {}, "host")["backup"]
+    assert (seen["set"], seen["proven"], seen["rto"]) == (manifest.id, manifest.id, answer["rto"])
     # the next backup takes it for no leftover
     second = shop.made()
     assert [p.set for p in shop.vault.proofs(shop.harbour.name)] == [manifest.id]

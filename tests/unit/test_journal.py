@@ -318,3 +318,28 @@ def test_a_release_in_part_is_kept_as_it_serves(journal: SqliteJournal) -> None:
     left, kept = found
     assert (left.committed, left.members, left.behind) == (True, serves, frozenset({"web"}))
     assert kept == release[1]
+
+
+def test_backups_and_drills_are_no_rollouts(journal: SqliteJournal) -> None:
+    rollout(journal, "r1", 1000)
+    for at, kind, outcome in (
+        (2000, "backup", "made"),
+        (3000, "drill", "proven"),
+        (4000, "backup", "made"),
+        (5000, "backup", "failed"),
+        (6000, "drill", "failed"),
+    ):
+        journal.begin(f"{kind}-{at}", "shop", kind, "timer", at, {})
+        journal.milestone(f"{kind}-{at}", "finished", at + 1, {"outcome": outcome})
+        journal.result(f"{kind}-{at}", {"set": f"s-{at}"})
+    journal.begin("backup-7000", "shop", "backup", "timer", 7000, {})
+    assert [s.id for s in journal.history("shop")] == ["r1"]
+    assert [s.id for s in journal.history("shop", kinds=["drill"])] == ["drill-6000", "drill-3000"]
+    assert journal.last("backup", "shop", "made") == {"set": "s-4000"}
+    assert journal.last("drill", "shop", "proven") == {"set": "s-3000"}
+    assert journal.last("drill", "attic", "proven") == {}
+    assert journal.unfinished_of("backup", "shop") == ["backup-7000"]
+    journal.abandon("shop", 8000)
+    assert journal.unfinished_of("backup", "shop") == ["backup-7000"], "a rollout does not end a backup"
+    assert journal.is_committed("r1")
+    assert not journal.is_committed("backup-2000")
