@@ -288,8 +288,8 @@ class SqliteJournal:
         """What was done to a stack, the newest first: rollouts, or what else of `kinds` there was."""
         rows = self._all(
             "SELECT id, stack, kind, who, begun, ended, COALESCE(outcome, ''), committed_at, asked FROM rollouts"
-            f" WHERE stack = ? AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY begun DESC LIMIT ?",
-            (stack, *kinds, limit),
+            " WHERE stack = ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY begun DESC LIMIT ?",
+            (stack, json.dumps([*kinds]), limit),
         )
         return [Summary(*[*row[:-1], json.loads(row[-1])]) for row in rows]
 
