@@ -136,11 +136,12 @@ def registry(images: dict[str, str]) -> Iterator[str]:
 class Machine:
     """A bare Debian with systemd, an SSH server and a user who may use sudo."""
 
+    name: str
     address: str
     keys: Path
 
     def __call__(self, command: str, ok: bool = True) -> str:
-        return run("docker", "exec", HOST, "sh", "-c", command, ok=ok)
+        return run("docker", "exec", self.name, "sh", "-c", command, ok=ok)
 
     def variables(self) -> dict[str, Any]:
         options = f"-o UserKnownHostsFile={self.keys}/known_hosts -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
@@ -151,28 +152,35 @@ class Machine:
         }
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    keys = tmp_path_factory.mktemp("keys")
-    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / "id")
+@contextlib.contextmanager
+def bare(name: str, hostname: str, keys: Path) -> Iterator[Machine]:
+    """`keys` is a folder for the key of who logs in, and for what the host is known by."""
+    if not (keys / "id").exists():
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / "id")
     image = json.loads(run(sys.executable, "scripts/test_hosts.py").splitlines()[-1])["bare"]
-    subprocess.run(["docker", "rm", "-fv", HOST], capture_output=True, check=False)
+    subprocess.run(["docker", "rm", "-fv", name], capture_output=True, check=False)
     rights = [f"--cap-add={cap}" for cap in ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE")]
     rights += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--cgroupns=private"]
     places = ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "-v", "/var/lib/docker"]
-    docker("run", "-d", "--name", HOST, "--hostname", "prod-1", *rights, *places, image)
-    made = Machine(address(HOST), keys)
+    docker("run", "-d", "--name", name, "--hostname", hostname, *rights, *places, image)
+    made = Machine(name, address(name), keys)
     try:
         made(systemd.UP)
         made("useradd -m -s /bin/bash deploy && install -d -m 700 -o deploy /home/deploy/.ssh")
         made("echo 'deploy ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/deploy && ssh-keygen -A && systemctl start ssh")
-        docker("cp", str(keys / "id.pub"), f"{HOST}:/home/deploy/.ssh/authorized_keys")
+        docker("cp", str(keys / "id.pub"), f"{name}:/home/deploy/.ssh/authorized_keys")
         made("chown deploy /home/deploy/.ssh/authorized_keys && chmod 600 /home/deploy/.ssh/authorized_keys")
         kind, key = made("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
         (keys / "known_hosts").write_text(f"{made.address} {kind} {key}\n")
         yield made
     finally:
-        docker("rm", "-fv", HOST)
+        docker("rm", "-fv", name)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with bare(HOST, "prod-1", tmp_path_factory.mktemp("keys")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +203,27 @@ def inventory(machine: Machine, certificate: Path, tmp_path_factory: pytest.Temp
     about = {**machine.variables(), "preflight_disk_free_mb": 2048, "preflight_memory_mb": 1024}
     (folder / "host_vars/prod-1.yml").write_text(yaml.safe_dump(about))
     return folder
+
+
+def filled(inventory: Path, registry: str, certificate: Path, key: Path, **about: Any) -> None:
+    """Everything that the placeholders stood for; secrets in a vault whose password is in `key`."""
+    host = inventory / "host_vars/prod-1.yml"
+    known = yaml.safe_load(host.read_text()) | about
+    known |= {
+        "docker_insecure_registries": [registry],
+        "ingress_image": f"{registry}/{PUSHED['haproxy']}",
+        "calminer_image": f"{registry}/{PUSHED['calminer']}",
+        "calminer_postgres_image": f"{registry}/{PUSHED['postgres']}",
+    }
+    host.write_text(yaml.safe_dump(known))
+    secrets = {
+        "vault_calminer_db_password": PASSWORD,
+        "vault_ingress_certificates": {"main": certificate.read_text()},
+    }
+    vault = inventory / "group_vars/all/vault.yml"
+    key.write_text("of the test\n")
+    vault.write_text(yaml.safe_dump(secrets))
+    run(ansible("ansible-vault"), "encrypt", "--vault-password-file", key, vault)
 
 
 def site(inventory: Path, *more: str | Path, ok: bool = True) -> str:
@@ -223,23 +252,8 @@ def test_placeholders_are_refused_before_anything_is_changed(machine: Machine, i
 def test_a_bare_host_becomes_a_gated_calminer(
     machine: Machine, inventory: Path, registry: str, certificate: Path, tmp_path: Path
 ) -> None:
-    host = inventory / "host_vars/prod-1.yml"
-    about = yaml.safe_load(host.read_text())
-    about |= {
-        "docker_insecure_registries": [registry],
-        "ingress_image": f"{registry}/{PUSHED['haproxy']}",
-        "calminer_image": f"{registry}/{PUSHED['calminer']}",
-        "calminer_postgres_image": f"{registry}/{PUSHED['postgres']}",
-    }
-    host.write_text(yaml.safe_dump(about))
-    secrets = {
-        "vault_calminer_db_password": PASSWORD,
-        "vault_ingress_certificates": {"main": certificate.read_text()},
-    }
-    vault, key = inventory / "group_vars/all/vault.yml", tmp_path / "vault-password"
-    key.write_text("of the test\n")
-    vault.write_text(yaml.safe_dump(secrets))
-    run(ansible("ansible-vault"), "encrypt", "--vault-password-file", key, vault)
+    key = tmp_path / "vault-password"
+    filled(inventory, registry, certificate, key)
 
     said = site(inventory, "--vault-password-file", key)
     assert "calminer: healthy" in said
