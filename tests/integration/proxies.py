@@ -32,9 +32,9 @@ from ansible_collections.quaylock.stacks.tests.load import Load
 
 docker = pytest.importorskip("docker")
 
-PREFIX = os.environ.get("QUAYLOCK_TEST_PREFIX", "qhp")
 NEIGHBOUR = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-"""of tests that run side by side: each side has a subnet of its own"""
+"""of tests that run side by side: each side has names and a subnet of its own"""
+PREFIX = os.environ.get("QUAYLOCK_TEST_PREFIX", "qhp") + (str(NEIGHBOUR) if NEIGHBOUR else "")
 SUBNET = f"172.31.{77 + NEIGHBOUR}.0/24"
 HTTP, TCP, DOOR = 18080, 18090, 18443
 TRAEFIK_LARGEST = 3000

@@ -122,6 +122,7 @@ def test_the_database_is_killed(shop: Shop, moment: str, monkeypatch: pytest.Mon
     assert shop.vault.leftovers(shop.harbour.name) == []
 
 
+@pytest.mark.more
 def test_somebody_ends_our_sessions(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shop.harbour.identities()
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'quaylock%'"
@@ -138,6 +139,7 @@ def test_a_writer_is_removed_while_it_holds_still(shop: Shop, monkeypatch: pytes
     assert shop.paused() == []
 
 
+@pytest.mark.more
 def test_who_holds_still_for_too_long_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.deploy(longest="1s")
     before = shop.harbour.identities()
@@ -203,6 +205,7 @@ def test_the_repository_is_gone(shop: Shop) -> None:
     nothing_happened(shop, before)
 
 
+@pytest.mark.more
 def test_two_backups_at_once(shop: Shop) -> None:
     answers: list[dict[str, Any]] = []
     first = threading.Thread(target=lambda: answers.append(shop.back_up()))

@@ -229,6 +229,7 @@ def test_items_are_restored_as_what_they_were(shop: Shop, tmp_path: Path) -> Non
         extract.extract(shop.vault, shop.harbour.name, "s-0", [], str(tmp_path / "other"))
 
 
+@pytest.mark.more
 def test_a_flipped_bit_is_never_restored(shop: Shop, tmp_path: Path) -> None:
     shop.made()
     packs = sorted((shop.repository / "data").rglob("*"), key=lambda p: -p.stat().st_size if p.is_file() else 0)
@@ -304,7 +305,7 @@ run.back_up(request, vault)
 @pytest.mark.parametrize(
     ("what", "do", "later"),
     [
-        ("done", "Quiesce", 0.0),
+        pytest.param("done", "Quiesce", 0.0, marks=pytest.mark.more),
         ("do", "Store", 0.3),
         pytest.param("do", "Seal", 0.0, marks=pytest.mark.more),
         pytest.param("done", "Open", 0.0, marks=pytest.mark.more),

@@ -34,6 +34,8 @@ docker = pytest.importorskip("docker")
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "roles/images/files/recipes"
 REGISTRY = ROOT / "tests/fixtures/images/registry"
+LATER = {"minio"}
+"""recipes that take minutes and that only tests marked `more` need, which build them"""
 PORT, CLOSED = 18510, 18599
 HUB = f"127.0.0.1:{PORT}"
 
@@ -64,8 +66,8 @@ def told(outcome: Outcome, key: str) -> str:
 
 @pytest.fixture(scope="module")
 def recipes(client: Any) -> dict[str, str]:
-    """Every recipe of the collection as a local image, and the tests' registry built on one of them."""
-    names = sorted(path.name for path in RECIPES.iterdir())
+    """The collection's recipes as local images, and the tests' registry built on one of them."""
+    names = sorted(path.name for path in RECIPES.iterdir() if path.name not in LATER)
     wanted: dict[str, Any] = {name: {"recipe": name, "source": "build"} for name in names}
     wanted["qimg-registry"] = {"context": REGISTRY, "base": "debian", "source": "build"}
     outcome = have(client, wanted, unanswered={"docker.io": "not asked by tests"})

@@ -150,7 +150,8 @@ offsite.copy(places.here, places.there, "shop")
 """
 
 
-@pytest.mark.parametrize("later", [1.6, pytest.param(2.6, marks=pytest.mark.more)])
+@pytest.mark.more
+@pytest.mark.parametrize("later", [1.6, 2.6])
 def test_killed_midway_and_again(places: Places, tmp_path: Path, later: float) -> None:
     content = os.urandom(48 * MIB)
     places.made("s-1", 1000, content)

@@ -111,6 +111,7 @@ def test_sets_are_made_when_they_are_due_and_their_age_is_told(host: Host) -> No
     assert f'quaylock_backup_stale{{stack="{name}"}} 1' in host.metrics
 
 
+@pytest.mark.more
 def test_a_lost_repository_is_said_and_what_was_known_is_still_told(host: Host) -> None:
     name = host.harbour.name
     assert host.call("run").returncode == 0

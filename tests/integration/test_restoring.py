@@ -94,6 +94,7 @@ def test_a_stack_gets_all_of_its_data_back_and_what_it_replaces_is_kept(shop: Sh
     assert shop.goes_on()
 
 
+@pytest.mark.more
 def test_a_stack_that_is_ill_with_the_restored_data_gets_its_own_back(shop: Shop) -> None:
     shop.made()
     spoil(shop)
