@@ -24,10 +24,50 @@ options:
     description: How many releases are kept.
     type: int
     default: 5
+"""
+
+    # whatever works with stacks on their host
+    CONFIG = r"""
+options:
+  config_dir:
+    description: Where rendered stacks, their secrets and configs are.
+    type: path
+    default: /etc/quaylock
+"""
+
+    # whatever remembers something on the host
+    STATE = r"""
+options:
   state_dir:
-    description: Where the journal and the locks are.
+    description: Where the journal and the locks are, manifests that were read, and what is restored meanwhile.
     type: path
     default: /var/lib/quaylock
+"""
+
+    # whatever uses the repository
+    SETTINGS = r"""
+options:
+  settings:
+    description:
+      - The file with the host's backup settings, in JSON, with C(repository), C(password_file) and C(host) at least.
+        Nobody but root should be able to read it.
+    type: path
+    default: /etc/quaylock/backup/settings.json
+requirements:
+  - restic >= 0.14
+"""
+
+    # whatever makes sets or restores them
+    ASKED = r"""
+options:
+  wait:
+    description: Seconds to wait for somebody else who deploys, backs up, drills or restores the stack.
+    type: float
+    default: 0
+  who:
+    description: Who is asking, for the journal. The user of this host by default.
+    type: str
+    default: ""
 """
 
     # whatever shows stacks as their users reach them
@@ -53,8 +93,4 @@ options:
     description: The network on which the proxy reaches replicas.
     type: str
     default: quaylock_ingress
-  config_dir:
-    description: Where rendered stacks are.
-    type: path
-    default: /etc/quaylock
 """

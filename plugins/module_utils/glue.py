@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,17 +19,17 @@ from .request import IngressSettings, Request
 
 LEAST_SDK = (7, 0)
 ENGINE_SPEC: dict[str, Any] = {"docker_host": {"type": "str", "default": ""}}
-JOURNAL_SPEC: dict[str, Any] = {
-    "releases_kept": {"type": "int", "default": KEEP},
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
-}
+JOURNAL_SPEC: dict[str, Any] = {"releases_kept": {"type": "int", "default": KEEP}}
+CONFIG_SPEC: dict[str, Any] = {"config_dir": {"type": "path", "default": "/etc/quaylock"}}
+STATE_SPEC: dict[str, Any] = {"state_dir": {"type": "path", "default": "/var/lib/quaylock"}}
+SETTINGS_SPEC: dict[str, Any] = {"settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"}}
+ASKED_SPEC: dict[str, Any] = {"wait": {"type": "float", "default": 0}, "who": {"type": "str", "default": ""}}
 STACKS_SPEC: dict[str, Any] = {
     "host": {"type": "str", "default": "localhost"},
     "entrypoints": {"type": "dict", "default": {}},
     "ingress_folder": {"type": "path", "default": "/var/lib/quaylock/ingress"},
     "ingress_container": {"type": "str", "default": ""},
     "ingress_network": {"type": "str", "default": "quaylock_ingress"},
-    "config_dir": {"type": "path", "default": "/etc/quaylock"},
 }
 """options that several modules share; `plugins/doc_fragments/host.py` documents them"""
 
@@ -50,6 +51,24 @@ def request_of(params: Mapping[str, Any], name: str) -> Request:
         config_dir=params["config_dir"],
         docker_host=params["docker_host"],
     )
+
+
+def backup_request(params: Mapping[str, Any], again: str) -> Request:
+    """What is asked of a stack's sets by a module that makes or tries one; `again` is the next step where it fails."""
+    return Request(
+        name=params["name"],
+        who=asker(params),
+        wait=params["wait"],
+        again=again,
+        state_dir=params["state_dir"],
+        config_dir=params["config_dir"],
+        docker_host=params["docker_host"],
+    )
+
+
+def asker(params: Mapping[str, Any]) -> str:
+    """Who is asking: whoever is named, or the user behind this process."""
+    return str(params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root")
 
 
 def require_sdk(module: Any) -> None:

@@ -33,36 +33,17 @@ options:
     description: The set to verify, by its id or V(latest).
     type: str
     default: latest
-  settings:
-    description:
-      - The file with the host's backup settings, in JSON, with C(repository), C(password_file) and C(host) at least.
-        Nobody but root should be able to read it.
-    type: path
-    default: /etc/quaylock/backup/settings.json
   pin:
     description: Why the set is to stay whatever its age; it is not pinned by default.
     type: str
     default: ""
-  wait:
-    description: Seconds to wait for somebody else who deploys or backs up the stack.
-    type: float
-    default: 0
-  who:
-    description: Who is asking, for the journal. The user of this host by default.
-    type: str
-    default: ""
-  config_dir:
-    description: Where rendered stacks are.
-    type: path
-    default: /etc/quaylock
-  state_dir:
-    description: Where the journal and the locks are.
-    type: path
-    default: /var/lib/quaylock
 extends_documentation_fragment:
   - quaylock.stacks.host
+  - quaylock.stacks.host.config
+  - quaylock.stacks.host.state
+  - quaylock.stacks.host.settings
+  - quaylock.stacks.host.asked
 requirements:
-  - restic >= 0.14
   - boto3 where a stack has an item of the type C(bucket)
 attributes:
   check_mode:
@@ -143,26 +124,32 @@ notes:
   elements: str
 """
 
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import keeping, run, verifying
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import settings_in, vault_in
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import ENGINE_SPEC, answering, require_sdk
-from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    ASKED_SPEC,
+    CONFIG_SPEC,
+    ENGINE_SPEC,
+    SETTINGS_SPEC,
+    STATE_SPEC,
+    answering,
+    backup_request,
+    require_sdk,
+)
 
 SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
+    **CONFIG_SPEC,
+    **STATE_SPEC,
+    **SETTINGS_SPEC,
+    **ASKED_SPEC,
     "name": {"type": "str", "required": True},
-    "settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"},
     "action": {"type": "str", "choices": ["make", "verify", "prune"], "default": "make"},
     "set": {"type": "str", "default": "latest"},
     "pin": {"type": "str", "default": ""},
-    "wait": {"type": "float", "default": 0},
-    "who": {"type": "str", "default": ""},
-    "config_dir": {"type": "path", "default": "/etc/quaylock"},
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
 }
 
 
@@ -170,15 +157,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     require_sdk(module)
     params = module.params
-    request = Request(
-        name=params["name"],
-        who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
-        wait=params["wait"],
-        again="mend that, then back it up again",
-        state_dir=params["state_dir"],
-        config_dir=params["config_dir"],
-        docker_host=params["docker_host"],
-    )
+    request = backup_request(params, "mend that, then back it up again")
     with answering(module):
         vault = vault_in(params["settings"], params["state_dir"])
         if params["action"] == "verify":

@@ -18,16 +18,9 @@ options:
     description: The stack; all of them by default.
     type: str
     default: ""
-  settings:
-    description: The file with the host's backup settings, in JSON.
-    type: path
-    default: /etc/quaylock/backup/settings.json
-  state_dir:
-    description: Where manifests that were read are kept.
-    type: path
-    default: /var/lib/quaylock
-requirements:
-  - restic >= 0.14
+extends_documentation_fragment:
+  - quaylock.stacks.host.settings
+  - quaylock.stacks.host.state
 attributes:
   check_mode:
     support: full
@@ -54,28 +47,45 @@ sets:
   returned: always
   type: list
   elements: dict
+stacks:
+  description:
+    - How old the sets of this host are, for each C(stack). C(set) is the newest, C(at) the moment that it shows and
+      C(proven_set), C(proven) the same of the newest that a drill restored; C(due) is when the next one is due, 0 for
+      at the timer's next call; C(stale) says in words what is too old, and is empty where nothing is.
+    - Times are in seconds since the epoch, 0 for never.
+  returned: always
+  type: list
+  elements: dict
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import shown, vault_in
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import settings_in, shown, vault_of
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup import staleness
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import SETTINGS_SPEC, STATE_SPEC, answering
 
 SPEC: dict[str, Any] = {
+    **SETTINGS_SPEC,
+    **STATE_SPEC,
     "name": {"type": "str", "default": ""},
-    "settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"},
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
 }
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     with answering(module):
-        vault = vault_in(module.params["settings"], module.params["state_dir"])
-        proofs = vault.proofs(module.params["name"])
-        sets = [shown(manifest, proofs) for manifest in vault.offered(module.params["name"])]
-    module.exit_json(changed=False, sets=sets)
+        settings, now, name = settings_in(module.params["settings"]), time.time(), module.params["name"]
+        vault = vault_of(settings, module.params["state_dir"])
+        offered, proofs = vault.offered(name), vault.proofs(name)
+        own = [manifest for manifest in offered if manifest.host == settings.host]
+        stacks = []
+        for stack in sorted({manifest.stack for manifest in own} | ({name} if name else set())):
+            mine = [manifest for manifest in own if manifest.stack == stack]
+            seen = staleness.seen(stack, now, mine, [proof for proof in proofs if proof.stack == stack])
+            stacks.append(staleness.shown(seen, settings.of(stack), now))
+    module.exit_json(changed=False, sets=[shown(manifest, proofs) for manifest in offered], stacks=stacks)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,8 @@ options:
       - Empty to only say which repositories lack one.
     type: str
     default: ""
-  settings:
-    description: The file with the host's backup settings, in JSON.
-    type: path
-    default: /etc/quaylock/backup/settings.json
-requirements:
-  - restic >= 0.14
+extends_documentation_fragment:
+  - quaylock.stacks.host.settings
 attributes:
   check_mode:
     support: full
@@ -68,11 +64,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.repositories import prepare
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import settings_in
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import answering
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import SETTINGS_SPEC, answering
 
 SPEC: dict[str, Any] = {
+    **SETTINGS_SPEC,
     "recovery": {"type": "str", "default": "", "no_log": True},
-    "settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"},
 }
 
 

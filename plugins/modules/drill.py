@@ -25,30 +25,12 @@ options:
     description: The set's id, or V(latest).
     type: str
     default: latest
-  settings:
-    description: The file with the host's backup settings, in JSON.
-    type: path
-    default: /etc/quaylock/backup/settings.json
-  wait:
-    description: Seconds to wait for another drill or restore of the stack.
-    type: float
-    default: 0
-  who:
-    description: Who is asking, for the journal. The user of this host by default.
-    type: str
-    default: ""
-  config_dir:
-    description: Where rendered stacks are.
-    type: path
-    default: /etc/quaylock
-  state_dir:
-    description: Where the journal and the locks are, and what is restored meanwhile.
-    type: path
-    default: /var/lib/quaylock
 extends_documentation_fragment:
   - quaylock.stacks.host
-requirements:
-  - restic >= 0.14
+  - quaylock.stacks.host.config
+  - quaylock.stacks.host.state
+  - quaylock.stacks.host.settings
+  - quaylock.stacks.host.asked
 attributes:
   check_mode:
     support: full
@@ -97,24 +79,30 @@ notes:
   elements: str
 """
 
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import vault_in
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import ENGINE_SPEC, answering, require_sdk
-from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    ASKED_SPEC,
+    CONFIG_SPEC,
+    ENGINE_SPEC,
+    SETTINGS_SPEC,
+    STATE_SPEC,
+    answering,
+    backup_request,
+    require_sdk,
+)
 
 SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
+    **CONFIG_SPEC,
+    **STATE_SPEC,
+    **SETTINGS_SPEC,
+    **ASKED_SPEC,
     "name": {"type": "str", "required": True},
     "set": {"type": "str", "default": "latest"},
-    "settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"},
-    "wait": {"type": "float", "default": 0},
-    "who": {"type": "str", "default": ""},
-    "config_dir": {"type": "path", "default": "/etc/quaylock"},
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
 }
 
 
@@ -122,15 +110,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     require_sdk(module)
     params = module.params
-    request = Request(
-        name=params["name"],
-        who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
-        wait=params["wait"],
-        again="make a new set, and drill that",
-        state_dir=params["state_dir"],
-        config_dir=params["config_dir"],
-        docker_host=params["docker_host"],
-    )
+    request = backup_request(params, "make a new set, and drill that")
     with answering(module):
         vault = vault_in(params["settings"], params["state_dir"])
         answer = drill.drill(request, vault, params["set"], module.check_mode)

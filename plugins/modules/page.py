@@ -23,6 +23,8 @@ extends_documentation_fragment:
   - quaylock.stacks.host
   - quaylock.stacks.host.journal
   - quaylock.stacks.host.stacks
+  - quaylock.stacks.host.config
+  - quaylock.stacks.host.state
 attributes:
   check_mode:
     support: full
@@ -51,9 +53,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import page
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    CONFIG_SPEC,
     ENGINE_SPEC,
     JOURNAL_SPEC,
     STACKS_SPEC,
+    STATE_SPEC,
     answering,
     request_of,
     require_sdk,
@@ -64,6 +68,8 @@ SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
     **JOURNAL_SPEC,
     **STACKS_SPEC,
+    **CONFIG_SPEC,
+    **STATE_SPEC,
     "path": {"type": "str", "default": "/var/lib/quaylock/page/index.html"},
 }
 

@@ -30,6 +30,7 @@ options:
 extends_documentation_fragment:
   - quaylock.stacks.host
   - quaylock.stacks.host.journal
+  - quaylock.stacks.host.state
 attributes:
   check_mode:
     support: full
@@ -81,6 +82,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.releases impo
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
     ENGINE_SPEC,
     JOURNAL_SPEC,
+    STATE_SPEC,
     answering,
     require_sdk,
 )
@@ -90,6 +92,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.request import Req
 SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
     **JOURNAL_SPEC,
+    **STATE_SPEC,
     "name": {"type": "str", "required": True},
     "release": {"type": "str", "default": ""},
     "against": {"type": "str", "default": ""},

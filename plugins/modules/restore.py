@@ -46,24 +46,14 @@ options:
     description: The kept release that the stack is rolled out as, by its id or V(previous); the serving one by default.
     type: str
     default: ""
-  settings:
-    description: The file with the host's backup settings, in JSON.
-    type: path
-    default: /etc/quaylock/backup/settings.json
-  wait:
-    description: Seconds to wait for somebody else who deploys, backs up or drills the stack.
-    type: float
-    default: 0
-  who:
-    description: Who is asking, for the journal. The user of this host by default.
-    type: str
-    default: ""
 extends_documentation_fragment:
   - quaylock.stacks.host
   - quaylock.stacks.host.journal
   - quaylock.stacks.host.stacks
-requirements:
-  - restic >= 0.14
+  - quaylock.stacks.host.config
+  - quaylock.stacks.host.state
+  - quaylock.stacks.host.settings
+  - quaylock.stacks.host.asked
 attributes:
   check_mode:
     support: full
@@ -140,7 +130,6 @@ notes:
   elements: str
 """
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -148,10 +137,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import extract, restoring
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import vault_in
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    ASKED_SPEC,
+    CONFIG_SPEC,
     ENGINE_SPEC,
     JOURNAL_SPEC,
+    SETTINGS_SPEC,
     STACKS_SPEC,
+    STATE_SPEC,
     answering,
+    asker,
     request_of,
     require_sdk,
 )
@@ -160,15 +154,16 @@ SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
     **JOURNAL_SPEC,
     **STACKS_SPEC,
+    **CONFIG_SPEC,
+    **STATE_SPEC,
+    **SETTINGS_SPEC,
+    **ASKED_SPEC,
     "name": {"type": "str", "required": True},
     "set": {"type": "str", "default": "latest"},
     "items": {"type": "list", "elements": "str", "default": []},
     "to": {"type": "path", "default": ""},
     "stop": {"type": "bool", "default": False},
     "release": {"type": "str", "default": ""},
-    "settings": {"type": "path", "default": "/etc/quaylock/backup/settings.json"},
-    "wait": {"type": "float", "default": 0},
-    "who": {"type": "str", "default": ""},
 }
 
 
@@ -186,7 +181,7 @@ def main() -> None:
         else:
             request = replace(
                 request_of(params, params["name"]),
-                who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
+                who=asker(params),
                 wait=params["wait"],
                 release=params["release"],
                 again="mend that, then restore it again",

@@ -175,16 +175,10 @@ options:
         description: Seconds to wait for news at most.
         type: float
         default: 5
-  state_dir:
-    description: Where the journal and the locks are.
-    type: path
-    default: /var/lib/quaylock
-  config_dir:
-    description: Where rendered stacks, secrets and configs are.
-    type: path
-    default: /etc/quaylock
 extends_documentation_fragment:
   - quaylock.stacks.host
+  - quaylock.stacks.host.config
+  - quaylock.stacks.host.state
 attributes:
   check_mode:
     support: full
@@ -294,12 +288,21 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import audit, deploy, fetch, page
 from ansible_collections.quaylock.stacks.plugins.module_utils.detached import in_background
-from ansible_collections.quaylock.stacks.plugins.module_utils.glue import ENGINE_SPEC, answering, require_sdk
+from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    CONFIG_SPEC,
+    ENGINE_SPEC,
+    STATE_SPEC,
+    answering,
+    asker,
+    require_sdk,
+)
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request
 
 SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
+    **CONFIG_SPEC,
+    **STATE_SPEC,
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent", "fetched"], "default": "present"},
     "definition": {"type": "dict"},
@@ -341,8 +344,6 @@ SPEC: dict[str, Any] = {
             "timeout": {"type": "float", "default": 5},
         },
     },
-    "state_dir": {"type": "path", "default": "/var/lib/quaylock"},
-    "config_dir": {"type": "path", "default": "/etc/quaylock"},
 }
 
 
@@ -357,7 +358,7 @@ def request_of(params: dict[str, Any]) -> Request:
         profiles=tuple(params["profiles"]),
         project_directory=params["project_directory"],
         ingress=IngressSettings(**ingress) if ingress and ingress["entrypoints"] else None,
-        who=params["who"] or os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
+        who=asker(params),
         asked=audit.asked(params["deployer"] or {}, os.environ),
         release=params["release"],
         against=params["against"],

@@ -38,6 +38,8 @@ extends_documentation_fragment:
   - quaylock.stacks.host
   - quaylock.stacks.host.journal
   - quaylock.stacks.host.stacks
+  - quaylock.stacks.host.config
+  - quaylock.stacks.host.state
 attributes:
   check_mode:
     support: full
@@ -80,9 +82,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quaylock.stacks.plugins.module_utils import page, status
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Finding, Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.glue import (
+    CONFIG_SPEC,
     ENGINE_SPEC,
     JOURNAL_SPEC,
     STACKS_SPEC,
+    STATE_SPEC,
     answering,
     request_of,
     require_sdk,
@@ -95,6 +99,8 @@ SPEC: dict[str, Any] = {
     **ENGINE_SPEC,
     **JOURNAL_SPEC,
     **STACKS_SPEC,
+    **CONFIG_SPEC,
+    **STATE_SPEC,
     "name": {"type": "str", "default": ""},
     "detailed": {"type": "bool", "default": False},
     "watch": {"type": "bool", "default": False},

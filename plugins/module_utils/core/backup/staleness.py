@@ -84,6 +84,19 @@ def stale(of: Seen, schedule: Schedule, now: float, offsite: bool = False) -> tu
     return tuple(said)
 
 
+def shown(of: Seen, schedule: Schedule, now: float) -> dict[str, Any]:
+    """For whoever asks: the newest set, the newest proven one, when the next is due, and what is too old."""
+    return {
+        "stack": of.stack,
+        "set": of.set,
+        "at": of.at,
+        "proven_set": of.proven_set,
+        "proven": of.proven,
+        "due": of.at + schedule.every if of.at and schedule.every else 0.0,
+        "stale": list(stale(of, schedule, now)),
+    }
+
+
 def _too_old(at: float, since: float, most: float, now: float, what: str, never: str, set_: str) -> list[str]:
     if not most:
         return []

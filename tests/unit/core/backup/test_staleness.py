@@ -97,3 +97,12 @@ def test_a_record_counts_failures_and_knows_when_it_went_well() -> None:
     assert (third.ok, third.good, third.failures, third.seconds) == (True, 400, 2, 3)
     assert records.read(records.written(second), "run", "shop") == second
     assert records.read({}, "run", "shop") == Record("run", "shop")
+
+
+def test_what_is_told_of_it() -> None:
+    told = staleness.shown(replace(GOOD, at=NOW - 27 * HOUR), replace(USUAL, every=DAY), NOW)
+    assert (told["stack"], told["set"], told["proven_set"]) == ("shop", "s-3", "s-2")
+    assert told["due"] == NOW - 3 * HOUR, "a day after the newest one"
+    assert [text.partition(" is ")[0] for text in told["stale"]] == ["the newest set, s-3,"]
+    assert staleness.shown(GOOD, USUAL, NOW)["due"] == 0, "whenever a timer calls"
+    assert staleness.shown(Seen("shop", NOW), replace(USUAL, every=DAY), NOW)["due"] == 0, "none was made yet: now"
