@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, Union
 
 from .core.backup.manifest import Part
 from .core.backup.objects import Described, Listed
@@ -131,6 +131,11 @@ class Journal(Protocol):
     def release(self, stack: str) -> tuple[str, Json, Json] | None: ...
 
 
+Write = Callable[[Union[bytes, bytearray, memoryview]], None]
+Pump = Callable[[Write], None]
+"""gets a function that writes, and returns when all is written; what it raises is the end of the stream's snapshot"""
+
+
 class Repository(Protocol):
     """Where sets lie. What is streamed or read whole is there, or it is not: nothing is ever left in part.
 
@@ -140,9 +145,7 @@ class Repository(Protocol):
     `break_off` ends, from any thread, what is being stored with these tags.
     """
 
-    def stream(
-        self, path: str, tags: Collection[str], pump: Callable[[Callable[[bytes | memoryview], None]], None]
-    ) -> Part: ...
+    def stream(self, path: str, tags: Collection[str], pump: Pump) -> Part: ...
 
     def tree(
         self, folder: str, tags: Collection[str], exclude: Sequence[str] = (), parent: str = ""

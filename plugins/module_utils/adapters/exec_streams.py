@@ -15,7 +15,8 @@ from ..ports import PortError
 from . import processes
 
 HEADER = 8
-"""bytes before each frame: the stream (1 is stdout, 2 is stderr), three of nothing, and the size"""
+"""bytes before each frame: the stream, three of nothing, and the size"""
+STDOUT = 1
 CHUNK = 2**20
 LAST_LINES = 20
 GLANCE = 1.0
@@ -62,19 +63,26 @@ class ExecStream:
 
     def frames(self) -> Iterator[memoryview]:
         """Stdout piece by piece; a piece is good until the next one is asked for."""
-        buffer = bytearray(CHUNK)
-        view = memoryview(buffer)
+        buffer = memoryview(bytearray(CHUNK))
+        begin = end = 0  # of what was received and not looked at yet; many frames come at once
+        stream = left = 0  # of the frame that is read
         while True:
-            head = self._exactly(view[:HEADER], at_end=True)
-            if head is None:
-                return
-            stream, size = head[0], int.from_bytes(head[4:HEADER], "big")
-            while size:
-                piece = self._some(view[: min(size, CHUNK)])
-                if not len(piece):
+            if end - begin < (1 if left else HEADER):
+                buffer[: end - begin] = buffer[begin:end]
+                begin, end = 0, end - begin
+                received = self._some(buffer[end:])
+                if not received and not left and not end:
+                    return
+                if not received:
                     raise PortError(f"{self.name}: the engine broke off in the middle of a frame")
-                size -= len(piece)
-                if stream == 1:
+                end += received
+            elif not left:
+                stream, left = buffer[begin], int.from_bytes(buffer[begin + 4 : begin + HEADER], "big")
+                begin += HEADER
+            else:
+                piece = buffer[begin : min(begin + left, end)]
+                begin, left = begin + len(piece), left - len(piece)
+                if stream == STDOUT:
                     yield piece
                 else:
                     self._errors.extend(bytes(piece).splitlines())
@@ -133,26 +141,14 @@ class ExecStream:
         if self._ended.is_set():
             raise PortError(f"{self.name} was broken off")
 
-    def _some(self, view: memoryview) -> memoryview:
-        """What is there, at least a byte; nothing at the end."""
+    def _some(self, view: memoryview) -> int:
+        """Receive what is there, at least a byte; 0 at the end."""
         while True:
             self._alive()
             try:
-                return view[: self._socket.recv_into(view)]
+                return self._socket.recv_into(view)
             except TimeoutError:
                 continue
             except OSError as error:
                 self._alive()
                 raise PortError(f"{self.name}: the engine does not answer any more: {error}") from error
-
-    def _exactly(self, view: memoryview, at_end: bool = False) -> memoryview | None:
-        """All of `view`; None where the stream ends before its first byte, if it may."""
-        have = 0
-        while have < len(view):
-            piece = self._some(view[have:])
-            if not len(piece):
-                if at_end and not have:
-                    return None
-                raise PortError(f"{self.name}: the engine broke off in the middle of a frame")
-            have += len(piece)
-        return view

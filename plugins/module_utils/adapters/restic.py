@@ -27,9 +27,9 @@ from ..core.backup import restic_words as words
 from ..core.backup.manifest import Part
 from ..core.backup.repository import Key, Lock, Repository, Saved, Snapshot
 from ..core.backup.restic_words import Cause
-from ..ports import PortError
+from ..ports import PortError, Pump
 from . import trees
-from .restic_process import BUFFER, PATIENCE, Content, Ended, Feed, Running
+from .restic_process import BUFFER, PATIENCE, Ended, Feed, Running
 
 T = TypeVar("T")
 
@@ -39,9 +39,6 @@ NAMED = 8
 """unreadable files that an error names"""
 WITHOUT_LOCK = (Cause.FULL, Cause.READ_ONLY)
 """what keeps restic from its lock, and need not keep anybody from reading"""
-
-Pump = Callable[[Callable[[Content], None]], None]
-"""gets a function that writes, and returns when all is written; what it raises is the end of the stream's snapshot"""
 
 
 class Failed(PortError):

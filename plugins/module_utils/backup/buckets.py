@@ -14,7 +14,7 @@ from ..core.backup.manifest import Taken, differences
 from ..core.backup.objects import Listed, differing
 from ..core.items import BucketItem
 from ..core.model import Json
-from ..ports import Buckets, Content, NoBucket, ObjectChanged, PortError, Repository
+from ..ports import Buckets, Content, NoBucket, ObjectChanged, PortError, Repository, Write
 from . import bucket_archive
 from .measured import END
 
@@ -90,7 +90,7 @@ class BucketSource:
         place = f"{self._item.bucket}/{self._item.prefix}".rstrip("/")
         return (f"{place} is empty, and the last set has {self._before} objects of it",)
 
-    def _pump(self, write: Callable[[bytes | memoryview], None]) -> None:
+    def _pump(self, write: Write) -> None:
         for listed in self._listed:
             try:
                 with self._server.reading(self._item.bucket, listed) as (about, content):
@@ -104,7 +104,7 @@ class BucketSource:
             write(bucket_archive.ending(listed.size))
         write(END)
 
-    def _copy(self, listed: Listed, content: Content, write: Callable[[bytes | memoryview], None]) -> None:
+    def _copy(self, listed: Listed, content: Content, write: Write) -> None:
         left = listed.size
         while left:
             if self._closed.is_set():

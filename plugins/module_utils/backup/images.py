@@ -8,13 +8,13 @@ import json
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, BinaryIO
 
 from ..core.backup.manifest import Part, Taken
 from ..core.images.image_sources import reference
 from ..core.model import Json
-from ..ports import ImageArchive, PortError, Repository
+from ..ports import ImageArchive, PortError, Repository, Write
 from .measured import END, Measured, ended
 
 PIECE = 1 << 20
@@ -63,7 +63,7 @@ class ImageSource:
         self._closed.set()
         self._repository.break_off(self._tags)
 
-    def _pump(self, write: Callable[[bytes | memoryview], None]) -> None:
+    def _pump(self, write: Write) -> None:
         last = b""
         for piece in self._engine.save_images(self._wanted()):
             if self._closed.is_set():

@@ -8,13 +8,14 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
 from ..core.backup.manifest import Part, Taken
 from ..core.items import PostgresItem
-from ..ports import PortError, Repository
+from ..ports import PortError, Pump, Repository, Write
 from .psql import Container, Postgres, Session, Stream, ended_well
 
 MAGIC = b"PGDMP"
@@ -87,11 +88,16 @@ class PostgresSource:
         self._globals = self._postgres.output("pg_dumpall", "--globals-only")
 
     def store(self) -> Taken:
-        parts = [self._repository.stream(f"{self._label}.{GLOBALS}", self._tags, lambda write: write(self._globals))]
-        for name in self._snapshots:
-            part = self._repository.stream(f"{self._label}.{quote(name, safe='')}.dump", self._tags, self._dump(name))
-            parts.append(self._counted(part, name))
-        return Taken(self._item.name, "postgres", tuple(parts), self._at, about=self._about)
+        with ThreadPoolExecutor(1) as aside:  # for its few bytes restic opens the repository, which takes it a second
+            roles = aside.submit(self._stored, GLOBALS, lambda write: write(self._globals))
+            parts = []
+            for name in self._snapshots:
+                part = self._stored(f"{quote(name, safe='')}.dump", self._dump(name))
+                parts.append(self._counted(part, name))
+            return Taken(self._item.name, "postgres", (roles.result(), *parts), self._at, about=self._about)
+
+    def _stored(self, name: str, pump: Pump) -> Part:
+        return self._repository.stream(f"{self._label}.{name}", self._tags, pump)
 
     def read_back(self, taken: Taken) -> tuple[str, ...]:
         """Every part as it is in the repository, and each dump through pg_restore to its end."""
@@ -122,8 +128,8 @@ class PostgresSource:
             self._sessions[database] = Session(self._postgres, database)
         return self._sessions[database]
 
-    def _dump(self, name: str) -> Callable[[Callable[[bytes | memoryview], None]], None]:
-        def pump(write: Callable[[bytes | memoryview], None]) -> None:
+    def _dump(self, name: str) -> Pump:
+        def pump(write: Write) -> None:
             words = ("-Fc", "-Z0", f"--snapshot={self._snapshots[name]}", "-d", name)
             with self._running("pg_dump", *words) as stream:
                 stream.finish()
