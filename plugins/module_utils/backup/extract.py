@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 import posixpath
 import shutil
@@ -13,14 +11,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..adapters import trees
+from ..adapters import moving, trees
 from ..core.backup.manifest import Manifest, Part, Taken
 from ..core.model import Finding, Invalid
 from ..ports import PortError
+from .measured import pieces
 from .vault import Vault
 
 LATEST = "latest"
-BLOCK = 2**20
 DRAFT = ".partial-"
 """begins the name of an item's folder while it is not whole"""
 
@@ -104,23 +102,32 @@ def name_of(stack: str, taken: Taken, part: Part) -> str:
 
 
 def stream(vault: Vault, part: Part, path: Path) -> None:
-    digest, size = hashlib.sha256(), 0
-    with contextlib.ExitStack() as stack:
-        content = stack.enter_context(vault.repository.reading(part.snapshot, part.path))
-        file = stack.enter_context(open(path, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)))
-        while piece := content.read(BLOCK):
+    with open(path, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+        for piece in pieces(vault.repository, part):
             file.write(piece)
-            digest.update(piece)
-            size += len(piece)
-    if (size, digest.hexdigest()) != (part.size, part.sha256):
-        raise PortError(f"{part.path} has {size} bytes and another content than the {part.size} that were written")
 
 
-def tree(vault: Vault, part: Part, folder: Path) -> None:
+def tree(vault: Vault, part: Part, folder: Path) -> Path:
+    """A folder, or a file in the `folder`; which of them it is. Raises PortError where it is not as it was."""
     vault.repository.restore_tree(part.snapshot, part.path, str(folder))
-    there = trees.digest_of(str(folder))
     alone = folder / posixpath.basename(part.path)
-    if part.files == 1 and alone.is_file():
-        there = trees.digest_of(str(alone))  # the item is a file and no folder
-    if (there.size, there.files, there.sha256) != (part.size, part.files, part.sha256):
-        raise PortError(f"{part.path} was restored with {there.files} files and {there.size} bytes, and not as it was")
+    for place in (folder, alone) if part.files == 1 and alone.is_file() else (folder,):
+        there = trees.digest_of(str(place))
+        if (there.size, there.files, there.sha256) == (part.size, part.files, part.sha256):
+            return place
+    raise PortError(f"{part.path} was restored with {there.files} files and {there.size} bytes, and not as it was")
+
+
+def named(vault: Vault, part: Part, place: Path) -> None:
+    """A tree under a name of its own, be it a folder or a file. Nothing may be there."""
+    folder = Path(aside(str(place)))
+    moving.remove(str(folder))
+    found = tree(vault, part, folder)
+    found.rename(place)
+    if found != folder:
+        folder.rmdir()
+
+
+def aside(place: str) -> str:
+    """Where a tree is until it is whole."""
+    return f"{place}.folder"

@@ -15,7 +15,7 @@ from ..core.backup.manifest import Part, Taken
 from ..core.images.image_sources import reference
 from ..core.model import Json
 from ..ports import ImageArchive, PortError, Repository, Write
-from .measured import END, Measured, ended
+from .measured import END, Measured, ended, unlike
 
 PIECE = 1 << 20
 LISTED = "manifest.json"
@@ -108,7 +108,7 @@ def flaws(content: BinaryIO, part: Part, least: int) -> tuple[str, ...]:
     except (tarfile.TarError, ValueError, KeyError, TypeError) as error:
         return (f"{part.path} is no archive of images: {error}",)
     if (measured.size, measured.sha256) != (part.size, part.sha256):
-        return (f"{part.path} has {measured.size} bytes and another content than the {part.size} that were written",)
+        return (unlike(part, measured),)
     found = [f"{part.path} holds {len(listed)} images instead of {least}"] if len(listed) < least else []
     return (*found, *(f"{part.path} lacks {name}" for name in sorted(needed - names)[:8]))
 

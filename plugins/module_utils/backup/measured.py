@@ -7,7 +7,13 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Iterator
 from typing import BinaryIO
+
+from ..core.backup.manifest import Part
+from ..ports import PortError, Repository
+
+BLOCK = 2**20
 
 END = b"\0" * 2 * tarfile.BLOCKSIZE
 """of a tar that is whole: tarfile takes one that is cut between two entries for whole, too"""
@@ -37,3 +43,17 @@ class Measured(io.BufferedIOBase):
 def ended(last: bytes, piece: bytes) -> bytes:
     """How what has ended with `last` ends with the next piece of it."""
     return (last + piece[-len(END) :])[-len(END) :]
+
+
+def pieces(repository: Repository, part: Part) -> Iterator[bytes]:
+    """A stream as it was written. Raises PortError at its end where it is not."""
+    with repository.reading(part.snapshot, part.path) as content:
+        measured = Measured(content)
+        while piece := measured.read(BLOCK):
+            yield piece
+    if (measured.size, measured.sha256) != (part.size, part.sha256):
+        raise PortError(unlike(part, measured))
+
+
+def unlike(part: Part, measured: Measured) -> str:
+    return f"{part.path} has {measured.size} bytes and another content than the {part.size} that were written"

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -16,12 +15,12 @@ from urllib.parse import quote
 from ..core.backup.manifest import Part, Taken
 from ..core.items import PostgresItem
 from ..ports import PortError, Pump, Repository, Write
+from .measured import pieces
 from .psql import Container, Postgres, Session, Stream, ended_well
 
 MAGIC = b"PGDMP"
 """what a dump in the custom format begins with"""
 GLOBALS = "globals.sql"
-BLOCK = 2**20
 
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname;"
 _ABOUT = (
@@ -29,6 +28,9 @@ _ABOUT = (
     " WHERE datname = current_database();"
 )
 _EXTENSIONS = "SELECT extname, extversion FROM pg_extension ORDER BY extname;"
+_TABLESPACES = (
+    "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE '/%' ORDER BY 1;"
+)
 _ROWS = (
     "SELECT format('SELECT %L, count(*) FROM ONLY %I.%I', n.nspname || '.' || c.relname, n.nspname, c.relname)"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'"
@@ -77,6 +79,7 @@ class PostgresSource:
                 "owner": owner,
                 "extensions": {row[0]: row[1] for row in session.ask(_EXTENSIONS)},
             }
+        self._about["directories"] = [first.one("SHOW data_directory;"), *(row[0] for row in first.ask(_TABLESPACES))]
         if first.database not in names:
             self._sessions.pop(first.database).end()
 
@@ -108,7 +111,7 @@ class PostgresSource:
                 same = (there.size, there.sha256) == (part.size, part.sha256)
                 found += [] if same else [f"{part.path} is not what was written"]
             else:
-                found += self._restorable(part)
+                self._restorable(part)
         return tuple(found)
 
     def close(self) -> None:
@@ -149,21 +152,14 @@ class PostgresSource:
         """The rows of every table, by the session whose snapshot was dumped."""
         return Part(part.path, part.size, part.sha256, part.snapshot, rows=counted(self._session(name)))
 
-    def _restorable(self, part: Part) -> list[str]:
-        sum_, size = hashlib.sha256(), 0
+    def _restorable(self, part: Part) -> None:
         with self._running("pg_restore", "-f", "/dev/null") as stream:
-            with self._repository.reading(part.snapshot, part.path) as content:
-                while piece := content.read(BLOCK):
-                    sum_.update(piece)
-                    size += len(piece)
-                    stream.write(piece)
+            for piece in pieces(self._repository, part):
+                stream.write(piece)
             stream.finish()
             for _piece in stream.frames():
                 pass
             ended_well(stream, "pg_restore", self._postgres.container)
-        if (size, sum_.hexdigest()) != (part.size, part.sha256):
-            return [f"{part.path} has {size} bytes and sha256 {sum_.hexdigest()[:12]}, and {part.size} were written"]
-        return []
 
     @contextlib.contextmanager
     def _running(self, program: str, *words: str) -> Iterator[Stream]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from urllib.parse import unquote
 
 from ..core.backup.manifest import Part, Taken, differences
 from ..ports import PortError, Repository
-from .postgres import BLOCK, GLOBALS, counted
+from .measured import pieces
+from .postgres import GLOBALS, counted
 from .psql import Postgres, Session, ended_well
 
 PATIENCE = 120.0
@@ -100,7 +100,7 @@ def _of(part: Part) -> str | None:
 
 def _roles(postgres: Postgres, repository: Repository, part: Part) -> None:
     """Those that the image made already are changed and not made."""
-    content = b"".join(_checked(repository, part))
+    content = b"".join(pieces(repository, part))
     session = Session(postgres, "template1")
     try:
         there = {row[0].encode() for row in session.ask("SELECT quote_ident(rolname) FROM pg_roles;")}
@@ -126,12 +126,12 @@ def _database(postgres: Postgres, repository: Repository, part: Part, name: str,
     finally:
         session.end()
     if not own:
-        _fed(postgres, _checked(repository, part), "pg_restore", "-C", "--exit-on-error", "-d", "template1")
+        _fed(postgres, pieces(repository, part), "pg_restore", "-C", "--exit-on-error", "-d", "template1")
         return
     # its catalog is an extension's, and is restored in a mode of its own: docs of TimescaleDB, logical backup
     version = about["extensions"][TIMESCALE]
     _told(postgres, name, f"CREATE EXTENSION {TIMESCALE} VERSION '{version}'; SELECT timescaledb_pre_restore();")
-    _fed(postgres, _checked(repository, part), "pg_restore", "--exit-on-error", "-d", name)
+    _fed(postgres, pieces(repository, part), "pg_restore", "--exit-on-error", "-d", name)
     _told(postgres, name, "SELECT timescaledb_post_restore();")
 
 
@@ -153,13 +153,13 @@ def _ident(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _fed(postgres: Postgres, pieces: Iterator[bytes], program: str, *words: str) -> None:
+def _fed(postgres: Postgres, content: Iterator[bytes], program: str, *words: str) -> None:
     """A program that reads all of it and ends well; what it says is of interest only where it does not."""
     stream = postgres.run(program, *words)
     try:
         broken: PortError | None = None
         try:
-            for piece in pieces:
+            for piece in content:
                 stream.write(piece)
         except PortError as error:
             broken = error  # it may have ended by itself, and then says why
@@ -171,15 +171,3 @@ def _fed(postgres: Postgres, pieces: Iterator[bytes], program: str, *words: str)
             raise broken
     finally:
         stream.end()
-
-
-def _checked(repository: Repository, part: Part) -> Iterator[bytes]:
-    """A stream as it was written. Raises PortError at its end where it is not."""
-    digest, size = hashlib.sha256(), 0
-    with repository.reading(part.snapshot, part.path) as content:
-        while piece := content.read(BLOCK):
-            digest.update(piece)
-            size += len(piece)
-            yield piece
-    if (size, digest.hexdigest()) != (part.size, part.sha256):
-        raise PortError(f"{part.path} has {size} bytes and another content than the {part.size} that were written")

@@ -8,33 +8,31 @@ What is replaced is kept. Whatever goes wrong, the stack serves with the data th
 from __future__ import annotations
 
 import contextlib
-import os
 import posixpath
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import deploy
-from ..adapters import moving
 from ..adapters.local import locked
-from ..core.backup import places, scratch
+from ..core.backup import scratch
 from ..core.backup.manifest import Manifest
-from ..core.backup.places import Move
 from ..core.backup.proof import Check
 from ..core.compose.restore_points import SET
-from ..core.items import CONFIG, PathItem, SqliteItem
-from ..core.model import Finding, Invalid, Stack, Volume
+from ..core.items import CONFIG
+from ..core.model import Finding, Invalid
 from ..core.releases import chosen as returned_to
 from ..host import open_host, serving_stack
 from ..journal import SqliteJournal
 from ..perform import Host
 from ..ports import PortError
 from ..request import Request, Wanted, wanted_of
-from . import extract, undoing, writers
+from . import undoing, writers
 from .drill import tried_out
+from .exchanging import Exchange
 from .extract import LATEST, found
 from .scratch import GRACE, Scratch
 from .vault import Vault
@@ -92,14 +90,12 @@ def restore(request: Request, vault: Vault, choice: Choice, dry: bool = False) -
 
         journal.begin(id_, name, "restore", request.who, began, {}, {"set": manifest.id, **request.asked})
         tried = Scratch(host, engine, vault, manifest, folder, say)
-        work = _Restore(request, host, journal, vault, tried, id_)
+        work = _Restore(request, host, journal, tried, Exchange(host, journal, vault, tried, id_), id_)
         try:
             tried.clear()
             answer = work.done()
         except BaseException as error:
-            with contextlib.suppress(PortError):
-                undoing.put_back(host, name, work.moves) if work.moves else None
-            journal.milestone(id_, "finished", host.clock.now(), {"outcome": "failed"})
+            work.given_up(error)
             if isinstance(error, OSError):
                 raise PortError(f"{name}: restoring {manifest.id}: {error}") from error
             raise
@@ -116,12 +112,12 @@ def _point(request: Request, journal: SqliteJournal) -> str:
     """The set that the first rollout after a release took before it began. Raises Invalid where it took none."""
     kept = journal.releases(request.name, request.releases_kept)
     release = returned_to(request.name, request.release, kept)
-    since = [r for r in kept if r.at > release.at]
-    first = since[-1] if since else release
-    if since and first.points.get(SET):
-        return first.points[SET]
-    fix = "set x-quaylock.backup_before: true, which takes one before each rollout from then on; or name a set"
-    raise Invalid((Finding("set", f"no set was taken between {release.id} and the release after it", fix),))
+    since = [later for later in kept if later.at > release.at]  # the newest first
+    point = since[-1].points.get(SET) if since else None
+    if not point:
+        fix = "set x-quaylock.backup_before: true, which takes one before each rollout from then on; or name a set"
+        raise Invalid((Finding("set", f"no set was taken between {release.id} and the release after it", fix),))
+    return point
 
 
 def _part_of(manifest: Manifest, items: Collection[str]) -> Manifest:
@@ -138,17 +134,14 @@ def _part_of(manifest: Manifest, items: Collection[str]) -> Manifest:
 
 
 class _Restore:
-    """One restore under way. `moves` are what it has begun to exchange, which has to be put back if it fails."""
+    """One restore under way."""
 
     def __init__(
-        self, request: Request, host: Host, journal: SqliteJournal, vault: Vault, tried: Scratch, id_: str
+        self, request: Request, host: Host, journal: SqliteJournal, tried: Scratch, exchange: Exchange, id_: str
     ) -> None:
-        self._request, self._host, self._journal, self._vault = request, host, journal, vault
-        self._tried, self._id = tried, id_
+        self._request, self._host, self._journal = request, host, journal
+        self._tried, self._exchange, self._id = tried, exchange, id_
         self._set = tried.manifest.id
-        self.moves: tuple[Move, ...] = ()
-        self._new: set[str] = set()
-        """volumes that would keep nothing: there was none to be replaced"""
 
     def done(self) -> dict[str, Any]:
         began = time.monotonic()
@@ -158,30 +151,36 @@ class _Restore:
         self._tried.end(GRACE)
         request = self._wanted_request()
         wanted = wanted_of(request)
-        moves, made = self._arranged(wanted.stack)
+        self._exchange.prepare(wanted.stack)
         stopped = time.monotonic()
         try:
-            self._exchange(moves)
+            self._exchange.perform()
             answer = self._rolled_out(request, wanted)
-        except PortError as error:
-            answer = {"failed": True, "msg": str(error)}
+        except Exception as error:
+            # whatever it is: the stack stands still, and has to serve again before anything else
+            known = isinstance(error, (PortError, Invalid, OSError))
+            answer = {"failed": True, "msg": str(error) if known else f"{type(error).__name__}: {error}"}
         answer["seconds"] = round(time.monotonic() - began, 1)
         answer["stopped"] = round(time.monotonic() - stopped, 1)
         if answer.get("failed"):
-            return self._undone(answer, made)
-        self._forget({name for name in made.values() if name in self._new})
-        names = {name for name in made.values() if name not in self._new}
-        for empty in [move.kept for move in self.moves if moving.kept_nothing(move)]:
-            moving.remove(empty)
-        files = [move.kept for move in self.moves if move.what.startswith("item ") and os.path.lexists(move.kept)]
+            return self._undone(answer)
         return {
             **answer,
             "outcome": "restored",
             "set": self._set,
             "restore": self._id,
             "checks": [asdict(check) for check in checks],
-            "kept": [f"volume {name}" for name in sorted(names)] + files,
+            "kept": self._exchange.finish(),
         }
+
+    def given_up(self, error: BaseException) -> None:
+        """Something went wrong that is no answer: all data is put back. What cannot be is left to the next rollout."""
+        try:
+            self._exchange.undo()
+        except (PortError, OSError) as left:
+            again = f"the next rollout of {self._request.name} tries again to put it back"
+            raise PortError(f"{error}; {left}; {again}") from error
+        self._journal.milestone(self._id, "finished", self._host.clock.now(), {"outcome": "failed"})
 
     # -- which release ------------------------------------------------------------------
 
@@ -207,64 +206,6 @@ class _Restore:
             project_directory=str(model["context"]["project_directory"]),
         )
 
-    # -- what goes where ------------------------------------------------------------------
-
-    def _arranged(self, stack: Stack) -> tuple[tuple[Move, ...], dict[str, str]]:
-        """Everything beside its place, so that renaming is all that is left; and the volumes that keep the old data."""
-        items, whole = self._tried.items, self._tried.whole
-        if homeless := places.problems(items, whole, stack):
-            raise Invalid(tuple(homeless))
-        engine = self._host.engine
-        real = {volume.key: volume for volume in stack.volumes}
-        restored = {v.key: engine.volume_folder(v.name) for v in self._tried.stack.volumes}
-        folders: dict[str, str] = {}
-        for key in {*places.whole_volumes(items, whole), *_volumes_of(items)}:
-            if not engine.volumes([real[key].name]):
-                self._new.add(places.kept_name(real[key].name, self._id))
-            engine.create_volume(real[key])
-            folders[key] = engine.volume_folder(real[key].name)
-        made = {key: places.kept_name(real[key].name, self._id) for key in places.whole_volumes(items, whole)}
-        staged = [places.staged(places.place_of(item, folders), self._id) for item in places.files(items, whole)]
-        prepared = {"staged": staged, "volumes": list(made.values())}
-        self._journal.log(self._id, self._host.clock.now(), "do", prepared)
-        kept: dict[str, str] = {}
-        for key, name in made.items():
-            labels = {"com.docker.compose.volume": key, "quaylock.kept-of": self._request.name}
-            engine.create_volume(Volume(key, name, body={"Driver": "local", "DriverOpts": {}, "Labels": labels}))
-            kept[key] = engine.volume_folder(name)
-            with contextlib.suppress(OSError):
-                os.rmdir(kept[key])  # that it is there will say that something was moved into it
-        self._stage(folders)
-        moves = places.moves(items, whole, self._id, folders, kept, restored)
-        if wrong := moving.obstacles(moves):
-            raise Invalid(tuple(Finding("set", text, "restore it into a folder, with to") for text in wrong))
-        return moves, made
-
-    def _stage(self, folders: Mapping[str, str]) -> None:
-        for item in places.files(self._tried.items, self._tried.whole):
-            taken = self._tried.manifest.item(item.name)
-            place = places.staged(places.place_of(item, folders), self._id)
-            moving.remove(place)
-            if isinstance(item, SqliteItem):
-                self._tried.sqlite_in(taken, Path(place))
-            elif isinstance(item, PathItem):
-                aside = f"{place}.folder"
-                moving.remove(aside)
-                extract.tree(self._vault, taken.parts[0], Path(aside))
-                alone = os.path.join(aside, posixpath.basename(item.path))
-                if taken.parts[0].files == 1 and os.path.isfile(alone):
-                    os.rename(alone, place)
-                    os.rmdir(aside)
-                else:
-                    os.rename(aside, place)
-
-    def _exchange(self, moves: tuple[Move, ...]) -> None:
-        self._journal.log(self._id, self._host.clock.now(), "do", {"moves": [asdict(move) for move in moves]})
-        undoing.stop(self._host, self._request.name)
-        self.moves = moves
-        for move in moves:
-            moving.move(move)
-
     # -- the end ------------------------------------------------------------------------
 
     def _rolled_out(self, request: Request, wanted: Wanted) -> dict[str, Any]:
@@ -274,12 +215,10 @@ class _Restore:
         self._journal.log(self._id, self._host.clock.now(), "note", {"rollout": rollout})
         return deploy.roll_out(request, wanted, rollout, restored=True)
 
-    def _undone(self, answer: dict[str, Any], made: Mapping[str, str]) -> dict[str, Any]:
+    def _undone(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The stack did not become healthy with the restored data: it gets its own back."""
         name = self._request.name
-        undoing.put_back(self._host, name, self.moves)
-        self.moves = ()
-        self._forget(made.values())
+        self._exchange.undo()
         lines = [f"{name}: with the data of {self._set} it did not become healthy", str(answer.get("msg", ""))]
         serving = self._journal.release(name)
         if serving is not None:
@@ -295,13 +234,3 @@ class _Restore:
         lines += [f"  why     {check.what}: {check.said}" for check in checks if not check.ok]
         lines.append(f"  next    {self._request.again}")
         return {"failed": True, "changed": False, "outcome": "refused", "set": self._set, "msg": "\n".join(lines)}
-
-    def _forget(self, names: Collection[str]) -> None:
-        """The volumes that keep nothing (any more)."""
-        for name in names:
-            with contextlib.suppress(PortError):
-                self._host.engine.remove_volume(name)
-
-
-def _volumes_of(items: Collection[Any]) -> set[str]:
-    return {item.volume for item in items if getattr(item, "volume", "")}

@@ -14,12 +14,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from .. import releases
 from ..adapters import s3, sqlite_copy
 from ..core.backup import scratch
 from ..core.backup.manifest import Manifest, Part, Taken, differences
+from ..core.backup.places import Data
 from ..core.backup.proof import Check
 from ..core.items import CONFIG, BucketItem, ImageItem, Item, PathItem, PostgresItem, SqliteItem, VolumeItem
 from ..core.model import Gate, Service, Stack
@@ -32,7 +33,7 @@ from ..ports import Engine, PortError
 from ..runner import run
 from . import bucket_archive, extract, images, postgres_back
 from .buckets import restore_bucket
-from .psql import Postgres
+from .psql import Container, Postgres
 from .vault import Vault
 
 ROOM = 1.3
@@ -44,7 +45,7 @@ GRACE = 60.0
 """seconds for a database to write everything down before its files are used elsewhere"""
 
 
-class Belongings(Engine, Protocol):
+class Belongings(Engine, Container, Protocol):
     """An engine that knows what a stack left behind."""
 
     def save_images(self, names: Sequence[str]) -> Iterable[bytes]: ...
@@ -127,9 +128,14 @@ class Scratch:
         return ()
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> tuple[Item, ...]:
         """Those that the set holds, as the stack declared them then."""
-        return [self._items[taken.name] for taken in self.manifest.items if taken.name in self._items]
+        return tuple(self._items[taken.name] for taken in self.manifest.items if taken.name in self._items)
+
+    @property
+    def data(self) -> Data:
+        """The same, for a place to be found for it."""
+        return Data(self.items, self.whole, {t.name: t.about.get("directories", ()) for t in self.manifest.items})
 
     def hand_over(self, folder: str) -> None:
         """What the stack's own folder had besides what a rollout writes, for a host that has none of it."""
@@ -184,7 +190,7 @@ class Scratch:
             item = self._items.get(taken.name)
             if isinstance(item, PostgresItem):
                 self._say(f"restoring {taken.name}")
-                postgres = Postgres(self._anything(), self._replica(item.service), item.user, "quaylock-restore")
+                postgres = Postgres(self._engine, self._replica(item.service), item.user, "quaylock-restore")
                 found.append(self._checked(taken, partial(self._database_in, taken, postgres)))
             elif isinstance(item, BucketItem):
                 self._say(f"restoring {taken.name}")
@@ -228,7 +234,7 @@ class Scratch:
         if isinstance(item, SqliteItem):
             return self.sqlite_in(taken, Path(place))
         if isinstance(item, PathItem):
-            _named(self._vault, taken.parts[0], Path(place))
+            extract.named(self._vault, taken.parts[0], Path(place))
         else:
             extract.tree(self._vault, taken.parts[0], Path(place))
         return ()
@@ -340,19 +346,6 @@ class Scratch:
             kept=frozenset(),
             ingress_network="",
         )
-
-    def _anything(self) -> Any:
-        return self._engine
-
-
-def _named(vault: Vault, part: Part, place: Path) -> None:
-    """A file or folder of the host under its own name: a tree that is a file comes into the folder it is given."""
-    extract.tree(vault, part, place.parent)
-    if not (part.files == 1 and place.is_file()):
-        aside = place.parent.with_name(f"{place.parent.name}.folder")
-        place.parent.rename(aside)
-        place.parent.mkdir(mode=0o700)
-        aside.rename(place)
 
 
 def _evidence(reason: str, said: str, logs: str) -> str:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..adapters import moving
@@ -12,6 +12,7 @@ from ..core.backup.places import Move
 from ..journal import SqliteJournal
 from ..perform import Host
 from ..ports import PortError
+from . import extract
 
 GRACE = 30.0
 
@@ -34,6 +35,15 @@ def put_back(host: Host, stack: str, moves: Sequence[Move]) -> None:
             wrong.append(str(error))
     if wrong:
         raise PortError("; ".join(wrong))
+
+
+def clear(host: Host, staged: Iterable[str], volumes: Iterable[str]) -> None:
+    """Take away what was laid beside its place, and the volumes that were to keep something. There may be neither."""
+    for path in staged:
+        moving.remove(path)
+        moving.remove(extract.aside(path))
+    for name in volumes:
+        host.engine.remove_volume(name)
 
 
 def planned(details: Any) -> tuple[Move, ...]:
@@ -62,10 +72,7 @@ def recover(host: Host, stack: str, journal: SqliteJournal) -> list[str]:
             continue
         if moves:
             put_back(host, stack, moves)
-        for path in staged:
-            moving.remove(path)
-        for name in volumes:
-            host.engine.remove_volume(name)
+        clear(host, staged, volumes)
         journal.milestone(restore, "finished", host.clock.now(), {"outcome": "interrupted"})
         notes.append(f"restore {restore} was interrupted, and all data is as it was before")
     return notes
