@@ -8,23 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import sqlite3
-import subprocess
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import docker
-from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
-from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, restoring, run
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
-from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
-from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, restoring
 
+from tests.bench.backup_stack import Bench, database, say
+from tests.bench.backups_live import live
 from tests.bench.figures import Figure
 from tests.fixtures.images.recipes import recipe_image
 
@@ -39,77 +31,6 @@ STILL = 2.0
 """seconds that writers may hold still"""
 
 
-class Bench:
-    """A stack of its own, and a repository."""
-
-    def __init__(self, folder: Path, services: dict[str, Any], items: dict[str, Any], volumes: list[str]) -> None:
-        self.client = docker.from_env()
-        self.name, self.folder = f"qb-{secrets.token_hex(3)}", folder
-        (folder / "password").write_text("correct horse\n")
-        self.vault = self._vault("repository")
-        self.request = Request(
-            name=self.name,
-            definition={
-                "services": services,
-                "volumes": {volume: {} for volume in volumes},
-                "x-quaylock": {"backup": {"items": items}},
-            },
-            who="bench",
-            state_dir=str(folder / "state"),
-            config_dir=str(folder / "etc"),
-        )
-        answer = deploy.deploy(self.request)
-        if answer["outcome"] != "deployed":
-            raise SystemExit(str(answer.get("msg", answer)))
-
-    def _vault(self, name: str) -> Vault:
-        where = Repository(str(self.folder / name), str(self.folder / "password"), cache=str(self.folder / "cache"))
-        made = Vault(Restic(where, "bench", wait=20), str(self.folder / "state/manifests"))
-        made.repository.init()
-        return made
-
-    def container(self, service: str) -> str:
-        label = [f"com.docker.compose.project={self.name}", f"com.docker.compose.service={service}"]
-        return str(self.client.containers.list(filters={"label": label})[0].name)
-
-    def sql(self, text: str, service: str = "db") -> None:
-        call = ["docker", "exec", "-i", self.container(service), "psql", "-U", "shop", "-qX", "-v", "ON_ERROR_STOP=1"]
-        subprocess.run(call, input=text.encode(), check=True, stdout=subprocess.DEVNULL)
-
-    def made(self) -> tuple[dict[str, Any], float]:
-        began = time.monotonic()
-        answer = run.back_up(self.request, self.vault)
-        if answer["outcome"] != "made":
-            raise SystemExit(str(answer["msg"]))
-        return answer, time.monotonic() - began
-
-    def streamed(self, set_: str) -> float:
-        """Seconds in which the database went into the repository."""
-        journal = SqliteJournal(self.request.journal_path)
-        with contextlib.closing(journal):
-            at = {e.what: e.at for e in journal.events(set_) if (e.details.get("do"), e.details.get("item")) == STORE}
-        return at["done"] - at["do"]
-
-    def by_hand(self, repository: Path) -> float:
-        base = ["restic", "-r", str(repository), "--password-file", str(self.folder / "password"), "--quiet"]
-        cache = ["--cache-dir", str(self.folder / "cache-by-hand")]
-        if not repository.exists():
-            subprocess.run([*base, "init"], check=True)
-        dump = f"docker exec {self.container('db')} pg_dump -U shop -Fc -Z0 shop"
-        began = time.monotonic()
-        call = f"set -o pipefail; {dump} | {' '.join([*base, *cache])} backup --stdin --stdin-filename shop.dump"
-        subprocess.run(["bash", "-c", call], check=True)
-        return time.monotonic() - began
-
-    def away(self) -> None:
-        deploy.remove(self.request, True, False)
-        for volume in self.client.volumes.list(filters={"label": f"quaylock.kept-of={self.name}"}):
-            volume.remove()
-
-
-STORE = ("Store", "db")
-
-
 def backups(_only: str = "") -> list[Figure]:
     """Each once; by hand first, so that the database is in the page cache for both."""
     image = recipe_image(docker.from_env(), "postgres")
@@ -117,43 +38,35 @@ def backups(_only: str = "") -> list[Figure]:
         found = _large(Path(folder), image)
     with tempfile.TemporaryDirectory(prefix="quaylock-bench.") as folder:
         found += _still(Path(folder), image)
+    with tempfile.TemporaryDirectory(prefix="quaylock-bench.") as folder:
+        found += live(Path(folder), image)
     return found
-
-
-def _database(image: str, volume: str) -> dict[str, Any]:
-    return {
-        "image": image,
-        "environment": {"POSTGRES_USER": "shop", "POSTGRES_HOST_AUTH_METHOD": "trust"},
-        "volumes": [f"{volume}:/var/lib/postgresql/data"],
-        "shm_size": "256m",
-        "deploy": {"update_config": {"monitor": "0.3s"}},
-    }
 
 
 def _large(folder: Path, image: str) -> list[Figure]:
     item = {"type": "postgres", "service": "db", "databases": ["shop"]}
-    bench = Bench(folder, {"db": _database(image, "data")}, {"db": item}, ["data"])
+    bench = Bench(folder, {"db": database(image, "data")}, {"db": item}, ["data"])
     try:
-        _say(f"filling a database with {SIZE} MiB")
+        say(f"filling a database with {SIZE} MiB")
         rows = SIZE * MIB // ROW
         bench.sql(
             "CREATE TABLE big (n int PRIMARY KEY, payload text);"
             " ALTER TABLE big ALTER payload SET STORAGE EXTERNAL;"
             f" INSERT INTO big SELECT n, {FILL} FROM generate_series(1, {rows}) n; CHECKPOINT;"
         )
-        _say("by hand, and by Quaylock")
+        say("by hand, and by Quaylock")
         hand = bench.by_hand(folder / "by-hand")
         before = _peak()
         answer, took = bench.made()
         grown = _peak() - before
         streamed = bench.streamed(answer["set"])
         one = [_size(folder / "by-hand"), _size(folder / "repository")]
-        _say("again after one row in a hundred was changed")
+        say("again after one row in a hundred was changed")
         bench.sql(f"UPDATE big SET payload = {FILL} WHERE n % 100 = 0; CHECKPOINT;")
         hand_again = bench.by_hand(folder / "by-hand")
         again, took_again = bench.made()
         added = [_size(folder / "by-hand") - one[0], _size(folder / "repository") - one[1]]
-        _say("a drill, and a restore")
+        say("a drill, and a restore")
         proof = drill.drill(bench.request, bench.vault)
         restored = restoring.restore(bench.request, bench.vault, restoring.Choice(stop=True))
         for what in (proof, restored):
@@ -183,7 +96,7 @@ while :; do i=$((i + 1)); echo "INSERT INTO log VALUES ($i);"; echo "\\\\! echo 
 
 
 def _still(folder: Path, image: str) -> list[Figure]:
-    _say("how long writers hold still")
+    say("how long writers hold still")
     writer = {
         "image": image,
         "user": "0:0",
@@ -194,7 +107,7 @@ def _still(folder: Path, image: str) -> list[Figure]:
         "depends_on": {"db": {"condition": "service_healthy"}, "other": {"condition": "service_healthy"}},
         "healthcheck": {"test": ["CMD", "test", "-s", "/files/log"]},
     }
-    services = {"db": _database(image, "data"), "other": _database(image, "more"), "writer": writer}
+    services = {"db": database(image, "data"), "other": database(image, "more"), "writer": writer}
     items = {
         "db": {"type": "postgres", "service": "db"},
         "other": {"type": "postgres", "service": "other"},
@@ -228,7 +141,3 @@ def _peak() -> float:
     """The most memory that this process had, in MiB."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(found.group(1)) / 1024 if found else 0.0
-
-
-def _say(text: str) -> None:
-    print(f"  {text}", flush=True)
