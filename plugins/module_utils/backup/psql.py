@@ -13,6 +13,7 @@ from ..ports import PortError
 SEPARATOR = "\x1f"
 """between two values of a row"""
 APPLICATION = "quaylock"
+TRIES = 3
 
 
 class Stream(Protocol):
@@ -46,15 +47,21 @@ class Postgres:
         return self._engine.stream(self.container, command, {"PGAPPNAME": self.application, "PGCONNECT_TIMEOUT": "10"})
 
     def output(self, program: str, *words: str) -> bytes:
-        """All that a program says, which has to end well."""
-        stream = self.run(program, *words)
-        try:
-            stream.finish()
-            found = b"".join(bytes(piece) for piece in stream.frames())
-            ended_well(stream, program, self.container)
-        finally:
-            stream.end()
-        return found
+        """All that a program says, which has to be something, and to end well.
+
+        An engine may lose what a short command has written (github.com/moby/moby/issues/27289): it is asked again then.
+        """
+        for _try in range(TRIES):
+            stream = self.run(program, *words)
+            try:
+                stream.finish()
+                found = b"".join(bytes(piece) for piece in stream.frames())
+                ended_well(stream, program, self.container)
+            finally:
+                stream.end()
+            if found:
+                return found
+        raise PortError(f"{program} in {self.container} said nothing, although it ended with exit code 0")
 
 
 def ended_well(stream: Stream, program: str, container: str) -> None:
