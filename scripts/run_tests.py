@@ -32,6 +32,11 @@ AT_ONCE = 2
 """checks, scenarios of molecule and files of integration tests that run side by side; each keeps a core busy"""
 BAD_DAYS = [
     "backup_bad_days",
+    "bad_containers",
+    "bad_repositories",
+    "bad_restores",
+    "silent_repositories",
+    "clock_jumps",
     "backups",
     "drills",
     "restoring",

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -29,36 +27,3 @@ def in_background(work: Callable[[], None]) -> None:
         code = 0
     finally:
         os._exit(code)
-
-
-def guarded(work: Callable[[], int], afterwards: Callable[[], None]) -> int:
-    """The exit code of work that is done in a child, with `afterwards` done here where the child did not end by itself.
-
-    A signal to us ends the child at once, whatever it holds: nothing in it would be waited for.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            code = work()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    def end(_number: int, _frame: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    try:
-        _pid, status = os.waitpid(child, 0)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        afterwards()
-    return 1 if code < 0 else code

@@ -83,7 +83,7 @@ def main() -> None:
         stacks = []
         for stack in sorted({manifest.stack for manifest in own} | ({name} if name else set())):
             mine = [manifest for manifest in own if manifest.stack == stack]
-            seen = staleness.seen(stack, now, mine, [proof for proof in proofs if proof.stack == stack])
+            seen = staleness.seen(stack, now, mine, [proof for proof in proofs if proof.stack == stack], now)
             stacks.append(staleness.shown(seen, settings.of(stack), now))
     module.exit_json(changed=False, sets=[shown(manifest, proofs) for manifest in offered], stacks=stacks)
 

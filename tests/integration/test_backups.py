@@ -60,6 +60,14 @@ def frozen(harbour: Harbour) -> list[str]:
     return found
 
 
+def let_go_on(harbour: Harbour) -> None:
+    """A backup was killed: within seconds nobody holds still any more, and the journal knows it."""
+    until = time.monotonic() + 8
+    while frozen(harbour) or harbour.journal.unfinished_of("backup", harbour.name):
+        assert time.monotonic() < until, f"{frozen(harbour)} hold still"
+        time.sleep(0.05)
+
+
 @dataclass
 class Shop:
     """A stack that writes all the time, and a repository."""
@@ -141,7 +149,8 @@ class Shop:
         before = int(self.sql("SELECT count(*) FROM log"))
         until = time.monotonic() + 10
         while time.monotonic() < until:
-            if int(self.sql("SELECT count(*) FROM log")) > before:
+            # the engine may lose the output of a command that is short, where it is busy
+            if int(self.sql("SELECT count(*) FROM log") or 0) > before:
                 return True
             time.sleep(0.05)
         return False
@@ -305,8 +314,8 @@ run.back_up(request, vault)
 @pytest.mark.parametrize(
     ("what", "do", "later"),
     [
-        pytest.param("done", "Quiesce", 0.0, marks=pytest.mark.more),
-        ("do", "Store", 0.3),
+        ("done", "Quiesce", 0.0),
+        pytest.param("do", "Store", 0.3, marks=pytest.mark.more),
         pytest.param("do", "Seal", 0.0, marks=pytest.mark.more),
         pytest.param("done", "Open", 0.0, marks=pytest.mark.more),
         pytest.param("do", "Quiesce", 0.0, marks=pytest.mark.more),
@@ -324,10 +333,11 @@ def test_killed_at_any_moment_writers_come_back_and_nothing_in_part_stays(
         [sys.executable, "-c", KILLED], input=asked, timeout=90, env={**os.environ}, capture_output=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    let_go_on(shop.harbour)
+    assert shop.goes_on(), "without anybody's hand"
     assert shop.vault.sets() == []
     answer = shop.back_up()
     assert answer["outcome"] == "made", answer
-    assert any("was interrupted" in note for note in answer["notes"])
     assert not list((shop.harbour.folder / "state/backup").rglob("*.sqlite"))
     assert shop.paused() == []
     assert shop.goes_on()

@@ -22,7 +22,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault impor
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 
 from .conftest import Harbour, web
-from .test_backups import frozen
+from .test_backups import frozen, let_go_on
 
 pytestmark = pytest.mark.integration
 
@@ -152,19 +152,24 @@ def test_writers_go_on_when_a_run_is_ended(host: Host, number: signal.Signals) -
     assert process.stdout is not None
     assert process.stdout.readline() == "still\n"
     assert frozen(host.harbour) == [f"{host.harbour.name}-web-1"]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     if number == signal.SIGKILL:
-        # as systemd does with what is left, before it calls what ExecStopPost says
-        [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        process.kill()
-        os.kill(int(child), signal.SIGKILL)
+        # as systemd does with all that is left, before it calls what ExecStopPost says
+        for child in (process.pid, *map(int, children)):
+            os.kill(child, signal.SIGKILL)
         process.wait()
-        assert host.call("mend").returncode == 0
+        assert frozen(host.harbour) == [f"{host.harbour.name}-web-1"]
+        mended = host.call("mend")
+        assert mended.returncode == 0
+        assert "held still and went on" in mended.stdout
     else:
-        process.send_signal(number)
-        said, _nothing = process.communicate(timeout=30)
-        assert process.returncode == 1
-        assert "held still and went on" in said
-    assert frozen(host.harbour) == []
+        # as systemd does first, with all of them
+        for child in (process.pid, *map(int, children)):
+            os.kill(child, number)
+        process.wait(timeout=30)
+        assert process.returncode == -number
+    process.stdout.close()
+    let_go_on(host.harbour)
     assert host.sets() == []
     assert host.call("run").returncode == 0
 

@@ -407,11 +407,16 @@ class DockerEngine:
             self.api.pause(name)
 
     def unpause(self, name: str) -> None:
-        """Its processes go on; done if they do already, or if it is gone. What the engine paused is told to go on."""
+        """Its processes go on; done if they do already, or if it is gone.
+
+        Where the kernel does it for us, what the engine has paused was paused by somebody else, and stays so.
+        """
         found = self._inspect(name)
         if found is None or not found["State"]["Running"]:
             return
         if found["State"]["Paused"]:
+            if freezer.there(self.api.base_url, found["State"]["Pid"], found["Id"]):
+                return
             with asking(f"unpausing {name}"):
                 self.api.unpause(name)
         else:
@@ -541,4 +546,5 @@ def _observed(details: Json) -> Observed:
         health=(state.get("Health") or {}).get("Status", ""),
         created=details.get("Created") or "",
         named=not dns_names.lacking(details),
+        paused=bool(state.get("Paused")),
     )

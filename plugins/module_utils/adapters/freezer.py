@@ -72,6 +72,11 @@ def thaw(base_url: str, pid: int, container: str, proc: str = "/proc", groups: s
     return True
 
 
+def there(base_url: str, pid: int, container: str, proc: str = "/proc", groups: str = "/sys/fs/cgroup") -> bool:
+    """Whether this host's kernel can do it."""
+    return _switch(base_url, pid, container, proc, groups) is not None
+
+
 def _switch(base_url: str, pid: int, container: str, proc: str, groups: str) -> Switch | None:
     if not base_url.startswith("http+docker://") or pid <= 1 or not container:
         return None

@@ -76,6 +76,16 @@ class WallClock:
         return time.time()
 
 
+class SteadyClock:
+    """The wall clock as it was when this began, and from there on by seconds that nobody sets: a limit stays one."""
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return self._ahead + time.monotonic()
+
+
 def host_key(folder: str) -> bytes:
     """The host's own key for fingerprints of secrets, made on first use; it never leaves the host."""
     path = Path(folder) / "fingerprint.key"

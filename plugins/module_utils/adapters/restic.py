@@ -29,7 +29,7 @@ from ..core.backup.repository import Key, Lock, Repository, Saved, Snapshot
 from ..core.backup.restic_words import Cause
 from ..ports import PortError, Pump
 from . import trees
-from .restic_process import BUFFER, PATIENCE, Ended, Feed, Running
+from .restic_process import BUFFER, Ended, Feed, Running, Silent
 
 T = TypeVar("T")
 
@@ -52,7 +52,8 @@ class Failed(PortError):
 class Restic:
     """`host` is what snapshots are of, whatever this machine is called.
 
-    A repository that the living have locked is asked again for `wait` seconds. A pump is then called again, too.
+    A repository that the living have locked is asked again for `wait` seconds. A pump is then called again, too. One
+    that did not open in time is not asked again for as long: who clears up would only wait once more.
     """
 
     def __init__(self, repository: Repository, host: str, program: str = "restic", wait: float = 0.0) -> None:
@@ -63,10 +64,11 @@ class Restic:
         self._lock = threading.Lock()
         self._live: dict[Running, frozenset[str]] = {}
         """what is being written, with its tags"""
+        self._deaf_until, self._was_silent = 0.0, ""
 
     def version(self) -> tuple[int, ...]:
         """Raises PortError where restic is missing, or older than the oldest that we know."""
-        found = words.version(self._ended(["version"]).text)
+        found = words.version(self._ended(["version"], "asking for its version").text)
         if found < words.OLDEST:
             shown, oldest = (".".join(str(n) for n in v) for v in (found, words.OLDEST))
             raise PortError(f"{self._path()} is restic {shown or 'of an unknown version'}; {oldest} or newer is needed")
@@ -74,7 +76,7 @@ class Restic:
 
     def init(self) -> bool:
         """Whether it made the repository; one that is there has to open with our password."""
-        ended = self._ended(["init"])
+        ended = self._ended(["init"], "making the repository")
         if ended.code and words.cause(ended.complained) is Cause.THERE_ALREADY:
             self._asked("opening the repository", ["cat", "config"], reads=True)
             return False
@@ -116,7 +118,7 @@ class Restic:
 
     def prune(self) -> None:
         """Drop the content that no snapshot has any more. Takes long, and shuts everybody else out."""
-        self._asked("pruning", ["prune"], patience=None)
+        self._asked("pruning", ["prune"], long=True)
 
     def check(self, read_data: bool | str = False) -> None:
         """Raises Failed where the repository is damaged.
@@ -125,7 +127,7 @@ class Restic:
         Shuts everybody else out meanwhile.
         """
         how = [f"--read-data-subset={read_data}"] if isinstance(read_data, str) else ["--read-data"] * read_data
-        ended = self._ended(["check", *how], patience=None)
+        ended = self._ended(["check", *how], "checking", long=True)
         if ended.code:
             why = words.cause(ended.complained)
             raise self._failure("checking", ended, Cause.DAMAGED if why is Cause.UNKNOWN else why)
@@ -143,8 +145,9 @@ class Restic:
     def _copied(self, call: Sequence[str], from_: Mapping[str, str]) -> None:
         path, home = os.environ.get("PATH", os.defpath), os.path.expanduser("~")
         environment = {**from_, **words.environment(self.repository, path, home)}
-        with Running([self._path(), *call], environment).listen() as running:
-            ended = running.end(None)
+        self._hears()
+        with self._answering("copying snapshots"), Running([self._path(), *call], environment).listen() as running:
+            ended = running.end()
         if ended.code:
             raise self._failure("copying snapshots", ended)
 
@@ -189,7 +192,9 @@ class Restic:
                 if not feed.size:
                     raise Failed(f"{what}: there was nothing to write; an empty stream is no backup")
                 feed.finish()
-                found = self._committed(what, running.end(), mark, feed.size)
+                with self._answering(what):
+                    ended = running.end()
+                found = self._committed(what, ended, mark, feed.size)
             except BaseException as error:
                 ended = running.stop(by_itself=feed.refused)
                 left = self._undone(mark, ended)
@@ -238,7 +243,8 @@ class Restic:
         call = [*words.backup(self.host, _tags(tags, mark)), *words.of_tree(path, exclude, parent)]
         with self._running(call).listen() as running, self._at_work(running, tags):
             try:
-                ended = running.end(None)
+                with self._answering(what):
+                    ended = running.end()
                 snapshot = self._committed(what, ended, mark)
             except BaseException as error:
                 left = self._undone(mark, running.stop())
@@ -350,7 +356,7 @@ class Restic:
         try:
             scratch.mkdir(mode=0o700)
             call = ["restore", snapshot, f"--target={scratch}", f"--include={words.literal(path)}"]
-            self._asked(f"restoring {path}", call, reads=True, patience=None)
+            self._asked(f"restoring {path}", call, reads=True, long=True)
             restored = Path(f"{scratch}{path}")
             if not os.path.lexists(restored):
                 raise Failed(f"restoring {path}: the snapshot does not hold it", Cause.NO_PATH)
@@ -420,6 +426,7 @@ class Restic:
 
     def _running(self, call: Sequence[str], feed: Feed | None = None) -> Running:
         try:
+            self._hears()
             command = [self._path(), *words.common(self.repository), *call]
             path, home = os.environ.get("PATH", os.defpath), os.path.expanduser("~")
             return Running(command, words.environment(self.repository, path, home), feed)
@@ -428,18 +435,34 @@ class Restic:
                 feed.close()
             raise
 
-    def _ended(self, call: Sequence[str], patience: float | None = PATIENCE) -> Ended:
-        with self._running(call).listen() as running:
-            return running.end(patience)
+    def _hears(self) -> None:
+        if time.monotonic() < self._deaf_until:
+            raise Failed(self._was_silent, Cause.UNREACHABLE)
 
-    def _asked(self, what: str, call: Sequence[str], reads: bool = False, patience: float | None = PATIENCE) -> Ended:
+    @contextlib.contextmanager
+    def _answering(self, what: str, opening: bool = False) -> Iterator[None]:
+        """A silence is the repository's, and is said. One that does not even open is not asked again for a while."""
+        try:
+            yield
+        except Silent as error:
+            said = words.silent(self.repository, error.seconds)
+            if opening:
+                self._was_silent, self._deaf_until = said, time.monotonic() + self.repository.answers_within
+            raise Failed(f"{what}: {said}", Cause.UNREACHABLE) from error
+
+    def _ended(self, call: Sequence[str], what: str, long: bool = False) -> Ended:
+        """What is `long` may be silent for as long as restic itself is patient."""
+        with self._answering(what, not long), self._running(call).listen() as running:
+            return running.end(None if long else self.repository.answers_within)
+
+    def _asked(self, what: str, call: Sequence[str], reads: bool = False, long: bool = False) -> Ended:
         """A call that has to go well. What only `reads` does without a lock where none can be written."""
-        return self._free(lambda: self._once(what, call, reads, patience))
+        return self._free(lambda: self._once(what, call, reads, long))
 
-    def _once(self, what: str, call: Sequence[str], reads: bool, patience: float | None) -> Ended:
-        ended = self._ended(call, patience)
+    def _once(self, what: str, call: Sequence[str], reads: bool, long: bool) -> Ended:
+        ended = self._ended(call, what, long)
         if ended.code and reads and words.cause(ended.complained) in WITHOUT_LOCK:
-            ended = self._ended([*call, "--no-lock"], patience)
+            ended = self._ended([*call, "--no-lock"], what, long)
         if ended.code:
             raise self._failure(what, ended)
         return ended
@@ -457,8 +480,9 @@ class Restic:
 
     @contextlib.contextmanager
     def _dumped(self, what: str, call: Sequence[str]) -> Iterator[io.BufferedReader]:
-        running, content = self._opened(what, call)
-        with running:
+        with self._answering(what, opening=True):
+            running, content = self._opened(what, call)
+        with running, self._answering(what):
             try:
                 yield content
                 while content.read(BUFFER):
@@ -476,7 +500,7 @@ class Restic:
     def _opened(self, what: str, call: Sequence[str]) -> tuple[Running, io.BufferedReader]:
         running = self._running(call)
         try:
-            content = running.output()
+            content = running.output(self.repository.answers_within)
             if content.peek(1):
                 return running, content
             ended = running.end()

@@ -20,16 +20,24 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Union
 
 from ..core.backup import restic_words as words
 from ..ports import PortError
 
 PATIENCE = 900.0
-"""seconds in which restic neither takes nor gives a byte; it gives a backend up by itself in that time"""
+"""seconds of silence in the middle of work; restic gives a backend up by itself in that time"""
+GLIMPSE = 1.0
+"""seconds between two looks at whether it still moves"""
+MOVED = 64 << 10
+"""bytes that make a move: a backend that is gone is tried again with a few hundred"""
+THOUGHT = 0.5
+"""seconds on a processor that make one"""
 HELD_BACK = 0.3
 """seconds between the interrupt and the end of what it reads: restic 0.17 and newer only then look up"""
 LEAVING = 15.0
@@ -76,13 +84,61 @@ class Ended:
         return "\n".join(self.said)
 
 
+class Silent(PortError):
+    """restic did nothing for so many `seconds`: whoever it speaks with does not answer."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"restic has neither taken nor given a byte for {seconds:g} s and was stopped")
+        self.seconds = seconds
+
+
+class Vigil:
+    """Whether a process still does anything, by the kernel's word: bytes that it reads or writes, to whomever, and its
+    time on a processor. A transfer may take days, and is never silent; who waits for an answer is. `heard` are bytes
+    that came from it to us: its lines about progress are no progress.
+
+    Where the kernel does not tell (the process is another user's), nothing is taken for silence.
+    """
+
+    def __init__(self, pid: int, heard: Callable[[], int]) -> None:
+        self._pid, self._heard = pid, heard
+        self._mark = (0.0, 0.0)
+        self._since = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """It is waited for from now on."""
+        self._since, self._mark = time.monotonic(), self._moves() or (0.0, 0.0)
+
+    def look(self, patience: float) -> None:
+        """Raises Silent where it has not moved for so many seconds."""
+        found = self._moves()
+        if found is None or found[0] - self._mark[0] >= MOVED or found[1] - self._mark[1] >= THOUGHT:
+            self._since, self._mark = time.monotonic(), found or self._mark
+        elif time.monotonic() - self._since >= patience:
+            raise Silent(patience)
+
+    def _moves(self) -> tuple[float, float] | None:
+        """Bytes, and seconds on a processor."""
+        try:
+            counted = Path(f"/proc/{self._pid}/io").read_text(encoding="ascii").split()
+            ticks = Path(f"/proc/{self._pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            # rchar: N wchar: N ...; utime and stime are the 14th and 15th of all
+            bytes_ = int(counted[1]) + int(counted[3]) - self._heard()
+            return float(bytes_), (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError):
+            return None
+
+
 class Feed:
     """What restic reads, counted and hashed on the way."""
+
+    vigil: Vigil | None = None
 
     def __init__(self) -> None:
         self._ours, self.theirs = socket.socketpair()
         self.theirs.send(b"!")  # stays unread
-        self._ours.settimeout(PATIENCE)
+        self._ours.setblocking(False)
         with contextlib.suppress(OSError):
             self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         self._sum = hashlib.sha256()
@@ -93,17 +149,27 @@ class Feed:
     def write(self, data: Content) -> None:
         """Raises PortError when restic has gone; the caller of the pump says why."""
         view = memoryview(data).cast("B")
+        if self.vigil:
+            self.vigil.begin()
         try:
-            self._ours.sendall(view)
-        except TimeoutError as error:
+            self._sent(view)
+        except Silent as error:
             self.stalled = True
             raise PortError(f"restic has not taken a byte for {PATIENCE:g} s") from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.refused = True
             raise PortError(f"restic has gone after {self.size} bytes") from error
         # while restic works on what it got
         self._sum.update(view)
         self.size += len(view)
+
+    def _sent(self, view: memoryview) -> None:
+        left = view
+        while left:
+            if select.select([], [self._ours], [], GLIMPSE)[1]:
+                left = left[self._ours.send(left) :]
+            elif self.vigil:
+                self.vigil.look(PATIENCE)
 
     def finish(self) -> None:
         """The file has ended. The socket stays open: closing it would take back what restic has not read yet."""
@@ -119,10 +185,10 @@ class Feed:
 
 
 class Output(io.RawIOBase):
-    """What restic writes, as a file; a silence of PATIENCE seconds is an error."""
+    """What restic writes, as a file. A silence is an error: of `opening` seconds at first, and then of PATIENCE."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: IO[bytes], vigil: Vigil, opening: float) -> None:
+        self._pipe, self._vigil, self._patience = pipe, vigil, opening
 
     def readable(self) -> bool:
         return True
@@ -132,8 +198,10 @@ class Output(io.RawIOBase):
         self._pipe.close()
 
     def readinto(self, buffer: Any) -> int:
-        if not select.select([self._pipe], [], [], PATIENCE)[0]:
-            raise PortError(f"restic has not given a byte for {PATIENCE:g} s")
+        self._vigil.begin()
+        while not select.select([self._pipe], [], [], GLIMPSE)[0]:
+            self._vigil.look(self._patience)
+        self._patience = PATIENCE
         return os.readv(self._pipe.fileno(), [buffer])
 
 
@@ -160,6 +228,10 @@ class Running:
         finally:
             if feed:
                 feed.theirs.close()
+        self._heard = 0
+        self._vigil = Vigil(self._process.pid, lambda: self._heard)
+        if feed:
+            feed.vigil = self._vigil
         self._said: list[str] = []
         self._complained: deque[str] = deque(maxlen=LAST)
         self._hopeless = 0
@@ -178,23 +250,27 @@ class Running:
         self._listen(self._process.stdout, self._word)
         return self
 
-    def output(self) -> io.BufferedReader:
-        """Its output as a file; for a call whose output is content."""
+    def output(self, opening: float = PATIENCE) -> io.BufferedReader:
+        """Its output as a file; for a call whose output is content. See Output."""
         pipe = self._process.stdout
         if pipe is None:
             raise ValueError("its output is kept as words")
         _widen(pipe)
-        self._content = io.BufferedReader(Output(pipe), BUFFER)
+        self._content = io.BufferedReader(Output(pipe, self._vigil, opening), BUFFER)
         return self._content
 
-    def end(self, patience: float | None = PATIENCE) -> Ended:
-        """Wait for its own end; None for as long as it takes. Raises PortError when it takes longer."""
-        try:
-            code = self._process.wait(patience)
-        except subprocess.TimeoutExpired as error:
-            self.stop()
-            raise PortError(f"restic did not end within {patience:g} s and was stopped") from error
-        return self._ended(code)
+    def end(self, patience: float | None = None) -> Ended:
+        """Wait for its own end, however long it works; one that is idle for so long is stopped. Raises Silent."""
+        self._vigil.begin()
+        while True:
+            try:
+                return self._ended(self._process.wait(GLIMPSE))
+            except subprocess.TimeoutExpired:
+                try:
+                    self._vigil.look(PATIENCE if patience is None else patience)
+                except Silent:
+                    self.stop()
+                    raise
 
     def glance(self) -> Ended | None:
         """Its end, if that is there or near."""
@@ -212,7 +288,8 @@ class Running:
         if by_itself:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LEAVING)
-        if process.poll() is None:
+        broken_off = process.poll() is None
+        if broken_off:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(HELD_BACK)
@@ -225,6 +302,8 @@ class Running:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if broken_off:
+            _end_session(process.pid)
         ended = self._ended(process.returncode)
         for pipe in (process.stdout, process.stderr):
             # a listener that still reads (an ssh that outlives its restic) closes with the last of them
@@ -244,6 +323,7 @@ class Running:
         def read() -> None:
             with contextlib.suppress(OSError, ValueError):
                 for line in io.BufferedReader(pipe):  # type: ignore[type-var]
+                    self._heard += len(line)
                     take(line.decode("utf-8", "replace").rstrip("\n"))
 
         listener = threading.Thread(target=read, daemon=True)
@@ -261,6 +341,15 @@ class Running:
         self._hopeless += words.hopeless(line)
         if self._hopeless == TRIES:
             self._process.send_signal(signal.SIGINT)
+
+
+def _end_session(session: int) -> None:
+    """Kill what a restic that was broken off leaves: a command for SFTP that waits for ever does not see it go."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # "pid (any name) state parent group session ..."
+            if entry.name.isdecimal() and int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _widen(pipe: IO[bytes]) -> None:

@@ -50,6 +50,9 @@ def copy(source: str, target: str) -> None:
             until = time.monotonic() + PATIENCE
             theirs.backup(ours, pages=-1, progress=lambda rc, _left, _all: _patient(rc, until), sleep=0.05)
             ours.execute("PRAGMA journal_mode = DELETE")  # one file, whatever the mode of the original
+            if not Path(target).stat().st_size:
+                # a file without a byte is an empty database; as a page it is told from a copy that was not made
+                ours.execute("PRAGMA user_version = 0")
 
 
 def _patient(rc: int, until: float) -> None:

@@ -25,7 +25,7 @@ _ROLLOUT = re.compile(r"r-\d{8}-\d{6}-[0-9a-f]{4}")
 
 def fates(vault: Vault, stack: str, rule: Rule, now: float, releases: Collection[str] = ()) -> tuple[Fate, ...]:
     """What becomes of each set of a stack, and why; the newest first. `releases` are those that can be returned to."""
-    when = proven(vault.proofs(stack))
+    when = proven(vault.proofs(stack), now)
     return retention([_kept(m, when.get(m.id, 0.0), releases) for m in vault.sets(stack)], rule, now)
 
 

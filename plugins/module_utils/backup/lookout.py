@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..adapters.local import HostFiles
 from ..adapters.webhook import Webhook
@@ -65,14 +66,14 @@ class Lookout:
             for stack, before in found.items():
                 mine = [m for m in sets if m.stack == stack and m.host == vault.repository.host]
                 known = [p for p in proofs if p.stack == stack]
-                found[stack] = staleness.seen(stack, before.since, mine, known, before.offsite)
+                found[stack] = staleness.seen(stack, before.since, mine, known, time.time(), before.offsite)
         except PortError as error:
             wrong.append(str(error))
         if offsite is not None:
             try:
                 there = offsite.sets()
                 for stack, before in found.items():
-                    newest = max((m.at for m in there if m.stack == stack), default=0.0)
+                    newest = next((m.at for m in there if m.stack == stack), 0.0)
                     found[stack] = staleness.copied(before, newest)
             except PortError as error:
                 wrong.append(f"off-site: {error}")
@@ -92,8 +93,8 @@ class Lookout:
     def _seen(self, stack: str) -> Seen:
         with contextlib.closing(SqliteJournal(self._path)) as journal:
             known = staleness.read(journal.recall(f"backup:seen:{stack}"))
-            if known is None:
-                known = Seen(stack, time.time())
+            if known is None or known.since > time.time():  # a clock that went back would expect nothing for long
+                known = replace(known or Seen(stack, 0.0), since=time.time())
                 journal.remember(f"backup:seen:{stack}", staleness.written(known))
         return known
 
@@ -131,7 +132,7 @@ class Lookout:
             with contextlib.closing(SqliteJournal(self._path)) as journal:
                 told = float(journal.recall(key).get("at", 0.0))
             fresh = bool(told and not said)
-            if not fresh and (not said or time.time() - told < AGAIN - SHORT):
+            if not fresh and (not said or 0 <= time.time() - told < AGAIN - SHORT):
                 continue
             event = "fresh" if fresh else "stale"
             why = "its sets are as they should be again" if fresh else "; ".join(said)

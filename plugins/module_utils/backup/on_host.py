@@ -11,30 +11,27 @@ import argparse
 import contextlib
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..adapters import docker_engine
-from ..adapters.local import Busy, locked
 from ..core.backup import settings as settings_file
 from ..core.backup.settings import Settings
 from ..core.backup.staleness import age
 from ..core.durations import seconds
 from ..core.model import Invalid
 from ..core.shown.report import refusal
-from ..detached import guarded
-from ..host import open_host, serving_stack
 from ..journal import SqliteJournal
 from ..ports import PortError
 from ..request import Request
-from . import offsite, run
+from . import guardian, offsite, run
 from .drill import drill
 from .keeping import keep
 from .lookout import Lookout
 from .vault import Vault, offsite_of, settings_in, vault_of
-from .writers import recover
 
 NAME = "quaylock-backup"
 PATIENCE = 1800.0
@@ -148,7 +145,7 @@ class OnHost:
         except PortError:
             return known  # each of them says what is wrong
         now, mine = time.time(), [m for m in sets if m.host == self.settings.host]
-        last = {stack: max((m.at for m in mine if m.stack == stack), default=None) for stack in known}
+        last = {stack: next((m.at for m in mine if m.stack == stack), None) for stack in known}
         return [stack for stack in known if self.settings.of(stack).due(last[stack], now)]
 
     def _made(self, stack: str) -> str:
@@ -244,11 +241,7 @@ class OnHost:
         with contextlib.closing(SqliteJournal(self.request("").journal_path)) as journal:
             names = [name for name in journal.stacks() if journal.unfinished_of("backup", name)]
         for name in names:
-            request = self.request(name)
-            with contextlib.suppress(Busy), locked(request.locks, name, request.who, 0):
-                host, journal = open_host(request)
-                stack = serving_stack(name, journal)
-                self._notes(name, recover(host, stack, journal) if stack else [])
+            self._notes(name, guardian.mend(name, self.state_dir, self.config_dir, self.docker_host))
 
     def _notes(self, stack: str, notes: Sequence[str]) -> None:
         for note in notes:
@@ -300,7 +293,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     if spread > 0:
         time.sleep(random.uniform(0, spread))  # noqa: S311 - so that not all hosts come at once
-    return guarded(lambda: performed(made, given), made.mend)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once: whatever is held still has its guardian
+    return performed(made, given)
 
 
 def performed(made: OnHost, given: argparse.Namespace) -> int:

@@ -12,10 +12,11 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..adapters.local import locked
+from ..adapters.afterwards import Waiting
+from ..adapters.local import SteadyClock, locked
 from ..core.backup.commands import Alarm, Close, Command, Discard, Freeze, Open, Quiesce, ReadBack, Resume, Seal, Store
 from ..core.backup.making import Making, Outcome, Still, advance
 from ..core.backup.manifest import Manifest, Taken
@@ -30,6 +31,7 @@ from ..perform import Host
 from ..ports import PortError
 from ..request import Request
 from . import undoing
+from .guardian import watched
 from .sources import Source, Sources
 from .vault import Vault, shown, vault_in
 from .writers import go_on, hold_still, recover
@@ -55,7 +57,14 @@ class Wish:
         plan = self.stack.backup
         if not set(self.items) - {CONFIG}:
             return ()
-        return tuple(Still(w.service, o.name) for w in plan.writers for o in self.replicas.get(w.service, ()))
+        seen = ((w, o) for w in plan.writers for o in self.replicas.get(w.service, ()))
+        return tuple(Still(w.service, o.name, o.id) for w, o in seen if not o.paused)
+
+    @property
+    def paused(self) -> tuple[Observed, ...]:
+        """Writers that somebody has paused: they hold still already, and are not ours to let go on."""
+        services = [w.service for w in self.stack.backup.writers]
+        return tuple(o for service in services for o in self.replicas.get(service, ()) if o.paused)
 
 
 def new_id(now: float) -> str:
@@ -71,6 +80,7 @@ class Crew:
     def __init__(self, host: Host, wish: Wish, vault: Vault, sources: Mapping[str, Source], who: str, pin: str) -> None:
         self._host, self._wish, self._vault, self._sources = host, wish, vault, sources
         self._who, self._pin = who, pin
+        self.guardian: Waiting | None = None
         self.manifest: Manifest | None = None
 
     def intend(self, making: Making, command: Command) -> str:
@@ -102,11 +112,13 @@ class Crew:
 
     def perform(self, making: Making, command: Command) -> Any:
         if isinstance(command, Quiesce):
-            hold_still(self._host, self._writer(command.service), command.name)
+            hold_still(self._host, self._wish.stack.name, self._writer(command.service), _still(command))
         elif isinstance(command, Resume):
-            go_on(self._host, self._wish.stack.name, self._writer(command.service), command.name)
+            go_on(self._host, self._wish.stack.name, self._writer(command.service), _still(command))
         elif isinstance(command, Open):
             self._sources[command.item].open()
+            if self.guardian:
+                self.guardian.ready()
         elif isinstance(command, Freeze):
             self._sources[command.item].freeze()
         elif isinstance(command, Store):
@@ -116,11 +128,19 @@ class Crew:
         elif isinstance(command, Close):
             self._sources[command.item].close()
         elif isinstance(command, Seal):
+            self._still_paused()
             self.manifest = self._written(making)
             self._vault.seal(self.manifest)
         elif isinstance(command, Discard):
             self._vault.discard(self._wish.stack.name, making.id)
         return None
+
+    def _still_paused(self) -> None:
+        """Who was paused by somebody else held still at the moment only where nobody let it go on."""
+        there = {seen.id for seen in self._host.engine.replicas(self._wish.stack.name) if seen.paused}
+        if gone := [seen.name for seen in self._wish.paused if seen.id not in there]:
+            text = "was paused when the set was begun and is not any more, so it may have written at its moment"
+            raise PortError(f"{', '.join(gone)} {text}")
 
     def _writer(self, service: str) -> Writer:
         return next(w for w in self._wish.stack.backup.writers if w.service == service)
@@ -142,6 +162,10 @@ class Crew:
             who=self._who,
             warnings=tuple(f"{t.name}: {said}" for t in making.taken for said in t.warnings),
         )
+
+
+def _still(command: Quiesce | Resume) -> Still:
+    return Still(command.service, command.name, command.id)
 
 
 # -- a backup from beginning to end ------------------------------------------------------
@@ -224,6 +248,7 @@ def before_rollout(request: Request, rollout: str) -> str:
 def made(request: Request, vault: Vault, pin: str, dry: bool = False) -> dict[str, Any]:
     """The same, for who holds the stack's lock."""
     host, journal = open_host(request)
+    host = replace(host, clock=SteadyClock())
     now = host.clock.now()
     notes: list[str] = []
     stack = serving_stack(request.name, journal)
@@ -252,11 +277,13 @@ def made(request: Request, vault: Vault, pin: str, dry: bool = False) -> dict[st
         longest=wish.stack.backup.longest,
         at_once=max(1, (os.cpu_count() or 1) // 2),
     )
-    making = drive(host.clock, making, advance, crew)
+    with watched(request) if making.writers else contextlib.nullcontext() as crew.guardian:
+        making = drive(host.clock, making, advance, crew)
     shutil.rmtree(staging, ignore_errors=True)
     journal.milestone(name, "finished", host.clock.now(), {"outcome": making.outcome.value if making.outcome else ""})
     answer = {**told(making, crew.manifest, request), "plan": plan}
     warm = collect(request.name, vault) if making.outcome is Outcome.MADE else []
+    notes += [f"{seen.name} was paused before, and was left so" for seen in wish.paused]
     answer["notes"] = [*notes, *answer["notes"], *(note for note in warm if "were collected" not in note)]
     journal.result(name, answer)
     return answer

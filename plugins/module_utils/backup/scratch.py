@@ -37,7 +37,11 @@ from .psql import Container, Postgres
 from .vault import Vault
 
 ROOM = 1.3
-"""times its size that a part may need on the disk; a database has indexes that its dump has not"""
+"""times its size that a part may need on the disk"""
+DATABASE_ROOM = 2.0
+"""times its dump that a database may need: rows are wider than their text, and indexes are not in a dump at all"""
+CLUSTER = 256 << 20
+"""bytes of a new cluster and of its log, whatever is in it"""
 
 _WRITTEN = ("compose.yaml", "secrets", "configs")
 """in a stack's folder, by rollouts"""
@@ -191,7 +195,7 @@ class Scratch:
             if isinstance(item, PostgresItem):
                 self._say(f"restoring {taken.name}")
                 postgres = Postgres(self._engine, self._replica(item.service), item.user, "quaylock-restore")
-                found.append(self._checked(taken, partial(self._database_in, taken, postgres)))
+                found.append(self._checked(taken, partial(self._database_in, taken, postgres, item.service)))
             elif isinstance(item, BucketItem):
                 self._say(f"restoring {taken.name}")
                 found.append(self._checked(taken, partial(self._bucket_in, taken, item)))
@@ -250,7 +254,12 @@ class Scratch:
         sqlite_copy.check(str(path))
         return differences([part], [Part(part.path, part.size, part.sha256, rows=sqlite_copy.rows(str(path)))])
 
-    def _database_in(self, taken: Taken, postgres: Postgres) -> tuple[str, ...]:
+    def _database_in(self, taken: Taken, postgres: Postgres, service: str) -> tuple[str, ...]:
+        keys = next(s.volumes for s in self.stack.services if s.name == service)
+        for volume in self.stack.volumes:
+            if volume.key in keys:
+                there = Path(self._engine.volume_folder(volume.name))
+                self._free(taken.name, taken.size * DATABASE_ROOM + CLUSTER, there)
         postgres_back.ready(postgres)
         if found := postgres_back.misfits(postgres, taken):
             return tuple(found)
@@ -273,9 +282,14 @@ class Scratch:
         there = Path(place)
         while not there.exists():
             there = there.parent
+        self._free(taken.name, taken.size * ROOM, there)
+
+    @staticmethod
+    def _free(item: str, needed: float, there: Path) -> None:
+        """Said before anything is written: who fills a disk takes others along."""
         free = shutil.disk_usage(there).free
-        if free < taken.size * ROOM:
-            raise PortError(f"{taken.name} needs {taken.size * ROOM:.0f} bytes at {there}, and {free} are free")
+        if free < needed:
+            raise PortError(f"{item} needs {needed:.0f} bytes at {there}, and {free} are free; next: make room there")
 
     # -- services ---------------------------------------------------------------------
 

@@ -65,6 +65,9 @@ class Sources:
             service = item.service if isinstance(item, (PostgresItem, BucketItem)) else ""
             if service and not self._wish.replicas.get(service):
                 found.append(Finding(path, f"service {service} does not run", "start it, or deploy the stack again"))
+            elif service and self._wish.replicas[service][0].paused:
+                name = self._wish.replicas[service][0].name
+                found.append(Finding(path, f"{name} is paused, and answers nobody", f"docker unpause {name}"))
             if isinstance(item, (VolumeItem, SqliteItem)) and item.volume:
                 found += self._placed(item.volume, path)
             if isinstance(item, BucketItem):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,7 +60,9 @@ class Vault:
         return part.snapshot
 
     def sets(self, stack: str = "", everywhere: bool = False) -> list[Manifest]:
-        """This host's, the newest first; with `everywhere` those of other hosts that share the repository, too.
+        """This host's, the newest first (see manifest.newest_first).
+
+        With `everywhere` those of other hosts that share the repository, too.
 
         A manifest that cannot be read raises PortError: it may be a newer version's.
         """
@@ -85,7 +88,8 @@ class Vault:
             for s in there
             if MANIFEST in s.tags
         ]
-        return sorted(found, key=lambda each: (-each[1].at, each[1].id))
+        order = {m.id: place for place, m in enumerate(manifests.newest_first((m for _s, m in found), time.time()))}
+        return sorted(found, key=lambda each: order[each[1].id])
 
     def snapshots(self, stack: str = "") -> Sequence[Snapshot]:
         return self.repository.snapshots({f"{STACK}{stack}"} if stack else ())
@@ -95,9 +99,14 @@ class Vault:
         return sorted(self._all(PROOF, stack, proofs.read, proofs.written), key=lambda p: (-p.at, p.set))
 
     def prove(self, proof: Proof) -> None:
+        """From now on this is the last word: what was written by a clock that was ahead is dropped."""
         content = proofs.written(proof)
         tags = {*tags_of(proof.stack, proof.set), PROOF}
         self.repository.stream(f"{proof.stack}.{proof.set}.proof.json", tags, lambda write: write(content))
+        earlier = self.repository.snapshots({*tags_of(proof.stack, proof.set), PROOF})
+        ahead = [s.id for s in earlier if self._known(s, proofs.read, proofs.written).at > proof.at]
+        if ahead:
+            self.repository.forget(ahead)
 
     def leftovers(self, stack: str) -> list[str]:
         """Snapshots of this stack that belong to no set. Only for who holds the stack's lock."""
@@ -185,7 +194,7 @@ def offsite_of(given: settings.Settings, state_dir: str) -> Vault:
 
 def shown(manifest: Manifest, known: Iterable[Proof] = ()) -> dict[str, Any]:
     """A set as people and playbooks see it, with the last word of those drills that were of it."""
-    last = next((p for p in sorted(known, key=lambda p: -p.at) if p.set == manifest.id), None)
+    last = proofs.last_words(known, time.time()).get(manifest.id)
     drill = {"ok": last.ok, "rto": last.rto, "rpo": last.rpo, "failures": list(last.failures)} if last else {}
     items = [{"name": t.name, "type": t.kind, "size": t.size, "set": t.set or manifest.id} for t in manifest.items]
     return {

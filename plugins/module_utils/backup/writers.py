@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from ..core.backup.leftovers import left
+from ..core.backup.making import Still
 from ..core.items import Quiet, Writer
 from ..core.model import Stack
 from ..journal import SqliteJournal
@@ -15,7 +18,10 @@ COMMAND_PATIENCE = 60.0
 """seconds that a command of the user's may take to hold a service still, or to let it go on"""
 
 
-def hold_still(host: Host, writer: Writer, name: str) -> None:
+def hold_still(host: Host, stack: str, writer: Writer, still: Still) -> None:
+    name = _named(host, stack, still)
+    if not name:
+        raise PortError(f"{still.name} has gone")
     if writer.how is Quiet.COMMANDS:
         _command(host, name, writer.hold)
     elif writer.how is Quiet.STOP:
@@ -24,9 +30,10 @@ def hold_still(host: Host, writer: Writer, name: str) -> None:
         host.engine.pause(name)
 
 
-def go_on(host: Host, stack: str, writer: Writer, name: str) -> None:
+def go_on(host: Host, stack: str, writer: Writer, still: Still) -> None:
     """It may have gone on already, and one that is gone has nothing to go on with."""
-    if name not in {seen.name for seen in host.engine.replicas(stack)}:
+    name = _named(host, stack, still)
+    if not name:
         return
     if writer.how is Quiet.COMMANDS:
         _command(host, name, writer.go_on)
@@ -34,6 +41,15 @@ def go_on(host: Host, stack: str, writer: Writer, name: str) -> None:
         host.engine.start(name)
     else:
         host.engine.unpause(name)
+
+
+def _named(host: Host, stack: str, still: Still) -> str:
+    """What it is called by now, "" where it is gone: it is the same container under another name, and another one may
+    have its name."""
+    seen = host.engine.replicas(stack)
+    if still.id:
+        return next((replica.name for replica in seen if replica.id == still.id), "")
+    return still.name if still.name in {replica.name for replica in seen} else ""
 
 
 def _command(host: Host, name: str, command: tuple[str, ...]) -> None:
@@ -49,10 +65,8 @@ def recover(host: Host, stack: Stack, journal: SqliteJournal) -> list[str]:
     for backup in journal.unfinished_of("backup", stack.name):
         found = left((e.what, e.details) for e in journal.events(backup))
         for still in found.still:
-            go_on(host, stack.name, writers.get(still.service, Writer(still.service)), still.name)
-            journal.log(
-                backup, host.clock.now(), "done", {"do": "Resume", "service": still.service, "name": still.name}
-            )
+            go_on(host, stack.name, writers.get(still.service, Writer(still.service)), still)
+            journal.log(backup, host.clock.now(), "done", {"do": "Resume", **asdict(still)})
         journal.milestone(backup, "finished", host.clock.now(), {"outcome": "interrupted"})
         names = ", ".join(still.name for still in found.still)
         notes.append(f"backup {backup} was interrupted" + (f"; {names} held still and went on" if names else ""))

@@ -338,6 +338,8 @@ class Observed:
     created: str = ""
     named: bool = True
     """it answers to the DNS names of its service"""
+    paused: bool = False
+    """by the engine's word, thus by somebody's hand: we have the kernel hold processes still"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,3 +119,12 @@ def test_a_writer_that_never_ends_is_waited_for_only_so_long(tmp_path: Path, mon
         sqlite_copy.copy(str(tmp_path / "jobs.db"), str(tmp_path / "copy.sqlite"))
     db.execute("ROLLBACK")
     db.close()
+
+
+def test_a_file_without_a_byte_is_an_empty_database(tmp_path: Path) -> None:
+    (tmp_path / "app.db").write_bytes(b"")
+    sqlite_copy.copy(str(tmp_path / "app.db"), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").stat().st_size > 0, "an empty stream would be taken for a copy that was not made"
+    sqlite_copy.check(str(tmp_path / "copy"))
+    assert sqlite_copy.rows(str(tmp_path / "copy")) == {}
+    assert (tmp_path / "app.db").stat().st_size == 0

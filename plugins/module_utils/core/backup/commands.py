@@ -17,10 +17,11 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Quiesce:
-    """A replica holds still from now on."""
+    """A replica holds still from now on. Its `id` is the container's: a name can be given to another one."""
 
     service: str
     name: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Resume:
     service: str
     name: str
     at: float = 0.0
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

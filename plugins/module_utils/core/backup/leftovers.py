@@ -29,7 +29,7 @@ def left(entries: Iterable[tuple[str, Json]]) -> Left:
     for what, details in entries:
         asked = details.get("do")
         if what == "do" and asked == "Quiesce":
-            still[details["name"]] = Still(details["service"], details["name"])
+            still[details["name"]] = Still(details["service"], details["name"], details.get("id", ""))
         elif what == "done" and asked == "Resume":
             still.pop(details["name"], None)
         elif what == "do" and asked == "Open":

@@ -48,6 +48,7 @@ class Still:
 
     service: str
     name: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _step(making: Making, at: float) -> tuple[Making, list[Command], bool]:
             return making, [Open(item) for item in making.items], False
         if _waits(making, Open):
             return making, [], False
-        asked: list[Command] = [Quiesce(w.service, w.name) for w in making.writers]
+        asked: list[Command] = [Quiesce(w.service, w.name, w.id) for w in making.writers]
         if asked:
             asked.append(Alarm(at + making.longest))
         phase = Phase.QUIESCING
@@ -233,7 +234,7 @@ def _resume(making: Making, at: float) -> list[Command]:
     # a replica that is just being told to hold still would do so after it was told to go on
     asked |= {command.name for command in making.pending if isinstance(command, Quiesce)}
     return [
-        Resume(r.service, r.name, at + AGAIN if making.asked.get(r.name) else 0.0)
+        Resume(r.service, r.name, at + AGAIN if making.asked.get(r.name) else 0.0, r.id)
         for r in making.still
         if r.name not in asked
     ]

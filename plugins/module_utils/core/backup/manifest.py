@@ -18,6 +18,10 @@ FORMAT = 1
 """of the manifest; a newer one is refused, because it may hold what this version would not restore"""
 
 
+LEAP = 3600.0
+"""seconds by which clocks of hosts may differ; what is further ahead was written while a clock was wrong"""
+
+
 class Unreadable(ValueError):
     """This is no manifest that we know."""
 
@@ -90,6 +94,11 @@ class Manifest:
     @property
     def snapshots(self) -> frozenset[str]:
         return frozenset().union(*(taken.snapshots for taken in self.items))
+
+
+def newest_first(sets: Iterable[Manifest], now: float) -> list[Manifest]:
+    """Those from the future last: nobody knows when they were made, and what was made since is newer."""
+    return sorted(sets, key=lambda m: (m.at > now + LEAP, -m.at, m.id))
 
 
 def written(manifest: Manifest) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .manifest import Unreadable
+from .manifest import LEAP, Unreadable
 
 FORMAT = 1
 
@@ -64,9 +64,15 @@ def read(content: bytes) -> Proof:
         raise Unreadable(f"this is not a proof: {type(error).__name__}: {error}") from error
 
 
-def proven(proofs: Iterable[Proof]) -> dict[str, float]:
-    """Set -> when it was proven. The last word counts: a set that failed its newest drill is not proven any more."""
+def last_words(proofs: Iterable[Proof], now: float) -> dict[str, Proof]:
+    """Set -> its newest drill. One from the future is none: it would have the last word for ever."""
     last: dict[str, Proof] = {}
     for proof in sorted(proofs, key=lambda proof: proof.at):
-        last[proof.set] = proof
-    return {name: proof.at for name, proof in last.items() if proof.ok}
+        if proof.at <= now + LEAP:
+            last[proof.set] = proof
+    return last
+
+
+def proven(proofs: Iterable[Proof], now: float) -> dict[str, float]:
+    """Set -> when it was proven. The last word counts: a set that failed its newest drill is not proven any more."""
+    return {name: proof.at for name, proof in last_words(proofs, now).items() if proof.ok}

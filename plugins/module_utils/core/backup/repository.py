@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ANSWERS_WITHIN = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -22,6 +24,8 @@ class Repository:
     options: tuple[str, ...] = ()
     cache: str = ""
     """a folder for restic's cache, where it is not to be in the home of whoever runs it"""
+    answers_within: float = ANSWERS_WITHIN
+    """seconds of silence after which it is given up while it is opened, listed or cleared"""
 
 
 @dataclass(frozen=True, slots=True)

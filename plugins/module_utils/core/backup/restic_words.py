@@ -330,6 +330,13 @@ def explained(why: Cause, lines: Sequence[str], repository: Repository) -> str:
     return next_ + (f" (restic: {said})" if next_ and said else said)
 
 
+def silent(repository: Repository, seconds: float) -> str:
+    """The same sentence for one that says nothing at all."""
+    where = hidden(repository.location, repository.environment)
+    by_hand_ = by_hand(repository, "cat", "config")
+    return f"{where} does not answer, and was waited for for {seconds:g} s; next: try it by hand: {by_hand_}"
+
+
 def locked_by(lock: Lock, since: str, repository: Repository) -> str:
     """The same sentence for a lock that was read; `since` is its time for people."""
     how = "exclusively " if lock.exclusive else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..durations import seconds
 from ..model import Finding, Invalid
-from .repository import Repository
+from .repository import ANSWERS_WITHIN, Repository
 from .retention import Rule
 
 PATH = "/etc/quaylock/backup/settings.json"
@@ -18,7 +18,18 @@ PATH = "/etc/quaylock/backup/settings.json"
 BY_ROLE = "let the role quaylock.stacks.backup write it"
 _PLACE = ("repository", "password_file", "environment", "options")
 _OF_A_STACK = ("every", "stale_after", "unproven_after", "retention")
-_KNOWN = (*_PLACE, "cache", "host", "restic", *_OF_A_STACK, "stacks", "webhook_file", "metrics", "offsite")
+_KNOWN = (
+    *_PLACE,
+    "cache",
+    "answers_within",
+    "host",
+    "restic",
+    *_OF_A_STACK,
+    "stacks",
+    "webhook_file",
+    "metrics",
+    "offsite",
+)
 _TEXTS = ("cache", "restic", "webhook_file", "metrics")
 SLACK = 0.1
 """share of `every` by which a run may come early: timers are spread, and a run takes its time"""
@@ -87,7 +98,10 @@ def read(found: Any, path: str = PATH) -> Settings:
     for key in ("webhook_file", "metrics"):
         if texts[key] and not texts[key].startswith("/"):
             refuse(key, f"{texts[key]!r} is not an absolute path")
-    repository = _place(found, "", texts["cache"], refuse)
+    within = _seconds(found, "answers_within", ANSWERS_WITHIN, "", refuse)
+    if not within:
+        refuse("answers_within", "is 0, and nobody answers that soon", "as 2m")
+    repository = _place(found, "", texts["cache"], within, refuse)
     schedule = _schedule(found, Schedule(), "", refuse)
     stacks = {}
     for name, entry in _mapping(found, "stacks", "", refuse).items():
@@ -97,7 +111,7 @@ def read(found: Any, path: str = PATH) -> Settings:
     if found.get("offsite"):
         entry = _mapping(found, "offsite", "", refuse)
         _close(entry, (*_PLACE, "retention"), "offsite", refuse)
-        offsite = _place(entry, "offsite.", texts["cache"], refuse)
+        offsite = _place(entry, "offsite.", texts["cache"], within, refuse)
         offsite_rule = _rule(entry, schedule.rule, "offsite.", refuse)
         _beside(repository, offsite, refuse)
         if offsite_rule.days and (not schedule.rule.days or offsite_rule.days < schedule.rule.days):
@@ -142,7 +156,7 @@ def _mapping(found: Mapping[str, Any], key: str, at: str, refuse: Refuse) -> Map
     return value
 
 
-def _place(found: Mapping[str, Any], at: str, cache: str, refuse: Refuse) -> Repository:
+def _place(found: Mapping[str, Any], at: str, cache: str, within: float, refuse: Refuse) -> Repository:
     texts = {key: _text(found, key, at, refuse) for key in ("repository", "password_file")}
     for key in texts:
         if found.get(key, "") == "":
@@ -156,7 +170,7 @@ def _place(found: Mapping[str, Any], at: str, cache: str, refuse: Refuse) -> Rep
     if not isinstance(options, list) or not all(isinstance(o, str) and "=" in o for o in options):
         refuse(f"{at}options", "must be a list of KEY=VALUE", "as for restic's -o")
         options = []
-    return Repository(texts["repository"], texts["password_file"], dict(environment), tuple(options), cache)
+    return Repository(texts["repository"], texts["password_file"], dict(environment), tuple(options), cache, within)
 
 
 def _beside(repository: Repository, offsite: Repository, refuse: Refuse) -> None:

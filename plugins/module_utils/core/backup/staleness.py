@@ -10,7 +10,7 @@ from typing import Any
 
 from ..durations import spoken
 from ..model import Json
-from .manifest import Manifest
+from .manifest import LEAP, Manifest, newest_first
 from .proof import Proof, proven
 from .settings import Schedule
 
@@ -42,10 +42,12 @@ class Seen:
     """the moment that the newest set off-site shows"""
 
 
-def seen(stack: str, since: float, sets: Iterable[Manifest], proofs: Iterable[Proof], offsite: float = 0.0) -> Seen:
-    newest = sorted(sets, key=lambda m: (-m.at, m.id))
+def seen(
+    stack: str, since: float, sets: Iterable[Manifest], proofs: Iterable[Proof], now: float, offsite: float = 0.0
+) -> Seen:
+    newest = newest_first(sets, now)
     known = list(proofs)
-    good = proven(known)
+    good = proven(known, now)
     last = newest[0] if newest else None
     best = next((m for m in newest if m.id in good), None)
     drill = next((p for p in known if best and (p.set, p.at) == (best.id, good[best.id])), None)
@@ -100,6 +102,9 @@ def shown(of: Seen, schedule: Schedule, now: float) -> dict[str, Any]:
 def _too_old(at: float, since: float, most: float, now: float, what: str, never: str, set_: str) -> list[str]:
     if not most:
         return []
+    if at > now + LEAP:
+        named = f"{what}, {set_}," if set_ else what
+        return [f"{named} is from the future, so nobody knows how old it is: look at the clock"]
     if at and now - at > most:
         named = f"{what}, {set_}," if set_ else what
         return [f"{named} is {age(now - at)} old, and more than {age(most)} are too many"]

@@ -42,4 +42,11 @@ def test_what_is_no_proof_is_refused(content: bytes) -> None:
     ],
 )
 def test_the_last_word_counts(said: list[Proof], proven: dict[str, float]) -> None:
-    assert proof.proven(said) == proven
+    assert proof.proven(said, 10.0) == proven
+
+
+def test_a_drill_from_the_future_has_no_word() -> None:
+    ahead = one("a", 90000.0)
+    assert proof.proven([one("a", 1, False), ahead], 10.0) == {}
+    assert proof.proven([one("a", 1), ahead, one("a", 2, False)], 10.0) == {}
+    assert proof.proven([one("a", 5), ahead], 10.0) == {"a": 5}

@@ -50,6 +50,15 @@ def test_a_stack_has_what_it_does_not_say_from_the_host() -> None:
     assert (found.webhook_file, found.metrics) == ("/etc/quaylock/backup/webhook", "/var/lib/metrics/quaylock.prom")
 
 
+def test_how_long_a_repository_may_be_silent_is_said_once_for_both() -> None:
+    assert read(LEAST).repository.answers_within == 120
+    found = read({**LEAST, "answers_within": "30s", "offsite": OFFSITE})
+    assert found.offsite is not None
+    assert (found.repository.answers_within, found.offsite.answers_within) == (30, 30)
+    with pytest.raises(Invalid, match="answers_within: is 0, and nobody answers that soon"):
+        read({**LEAST, "answers_within": 0})
+
+
 OFFSITE = {"repository": "sftp:far:/srv", "password_file": "/etc/quaylock/backup/offsite-password"}
 
 

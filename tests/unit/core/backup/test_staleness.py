@@ -31,7 +31,7 @@ CASES = [
     ("not off-site",              {"offsite": NOW - 3 * DAY},                   True,  ("the newest set off-site is 3d old",)),
     ("nobody wants it off-site",  {"offsite": 0.0},                             False, ()),
     ("never off-site",            {"offsite": 0.0},                             True,  ("no set came off-site within 100d",)),
-    ("from the future",           {"at": NOW + DAY},                            False, ()),
+    ("from the future",           {"at": NOW + DAY},                            False, ("the newest set, s-3, is from the future",)),
     ("everything",                {"at": 0.0, "proven": 0.0, "offsite": 0.0},   True,  ("no set was made", "no set was proven", "no set came")),
 ]  # fmt: skip
 
@@ -69,10 +69,19 @@ DRILLS = [
 
 @pytest.mark.parametrize(("name", "proofs", "proven", "at"), DRILLS, ids=[row[0] for row in DRILLS])
 def test_what_is_proven(name: str, proofs: list[Proof], proven: str, at: float) -> None:
-    found = seen("shop", 5, [made("s-2", 200), made("s-3", 300), made("s-1", 100)], proofs)
+    found = seen("shop", 5, [made("s-2", 200), made("s-3", 300), made("s-1", 100)], proofs, 1000)
     assert (found.set, found.at, found.sets, found.size, found.quiet) == ("s-3", 300, 3, 10, 0.5)
     assert (found.proven_set, found.drilled, found.rto) == (proven, at, at / 10)
     assert staleness.read(staleness.written(found)) == found
+
+
+def test_what_a_clock_that_was_ahead_has_written_is_not_the_newest_and_proves_nothing() -> None:
+    ahead = [made("s-9", NOW + 300 * DAY), made("s-3", 300), made("s-2", 200)]
+    late = [drilled("s-9", NOW + 301 * DAY), drilled("s-3", NOW + 300 * DAY)]
+    found = seen("shop", 5, ahead, [*late, drilled("s-3", 400, False), drilled("s-2", 250)], NOW)
+    assert (found.set, found.proven_set, found.sets) == ("s-3", "s-2", 3)
+    alone = seen("shop", 5, ahead[:1], late, NOW)
+    assert (alone.set, alone.proven_set) == ("s-9", ""), "where there is no other, it is better than none"
 
 
 def test_what_another_version_wrote_is_read_again() -> None:
