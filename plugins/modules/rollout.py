@@ -13,8 +13,8 @@ short_description: Roll out a stack of containers behind health gates, or take i
 description:
   - Brings a stack, described by a Compose model, from its observed state to the desired one. Nothing takes traffic
     before it passed its gate, and a rollout that fails goes back to the replicas that were there.
-  - A release is then verified by the checks of its C(x-quaylock.verify), on what serves by then. Where they do not pass,
-    the release before serves again (C(x-quaylock.verify_failure)), and the task fails.
+  - A release is then verified by the checks of its C(x-quaylock.verify), on what serves by then. Where they do not
+    pass, the release before serves again (C(x-quaylock.verify_failure)), and the task fails.
   - One deployer per stack and host at a time. A rollout that was killed is finished or undone by the next one.
   - The action plugin of the same name runs on the controller. It starts the work detached on the host, so that a lost
     connection stops nothing, and shows its progress from the host's journal.
@@ -266,8 +266,8 @@ holder:
   type: dict
 verification:
   description:
-    - The verification of the release by its C(x-quaylock.verify), as M(quaylock.stacks.verify) returns it. Where it failed
-      and the release before serves again, it is still that of the release which did not pass.
+    - The verification of the release by its C(x-quaylock.verify), as M(quaylock.stacks.verify) returns it. Where it
+      failed and the release before serves again, it is still that of the release which did not pass.
   returned: when the release was verified
   type: dict
 returned_to:
