@@ -10,7 +10,7 @@ STACK ?= calminer
 RELEASE ?= previous
 export STACKS VOLUMES CONFIRM PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help up down status rollback backup test test-tools lint unit simulate molecule mutants faults bad-days integration e2e bench load stack-test docs changelog build clean
+.PHONY: help up down status verify rollback backup test test-tools lint unit simulate molecule mutants faults bad-days integration e2e bench load stack-test docs changelog build clean
 
 help: ## List what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ down: ## Take the stacks down; asks, keeps volumes (VOLUMES=delete removes them;
 status: ## Show services, health and URLs
 	@scripts/bootstrap run
 	@.venv/bin/ansible-playbook playbooks/status.yml -i inventories/$(ENV) $(if $(STACKS),-e stacks=$(STACKS))
+
+verify: ## Ask the checks of every stack that declares some, or of STACKS=shop (ENV=prod)
+	@scripts/bootstrap run
+	@.venv/bin/ansible-playbook playbooks/verify.yml -i inventories/$(ENV) $(if $(STACKS),-e stack=$(STACKS))
 
 rollback: ## Return to a kept release (STACK=calminer RELEASE=previous|ID ENV=prod); asks
 	@scripts/bootstrap run

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -12,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from . import releases
+from . import releases, verify
 from .adapters.local import locked, taken
 from .answers import TO_BE_FETCHED, answer_of, close, failed, missing_images, preview_answer, returning
 from .backup import undoing, writers
@@ -22,11 +23,13 @@ from .core.model import Image, Invalid, Stack
 from .core.rollout.commands import Fetch, RemoveVolume
 from .core.rollout.recovery import recovery, teardown
 from .core.rollout.rollout import advance
-from .core.rollout.state import AT_ONCE, Outcome, Rollout, milestone
+from .core.rollout.state import AT_ONCE, Outcome, Phase, Rollout, milestone
 from .core.shown import report
+from .core.verify import evidence
 from .host import open_for, open_host, ran_before, serving_stack
 from .journal import SqliteJournal
 from .perform import Host, clear_files, local_image, observe, withdraw
+from .ports import PortError
 from .request import Model, Request, Wanted, limits, wanted_of
 from .runner import run
 
@@ -117,12 +120,81 @@ def roll_out(request: Request, wanted: Wanted, rollout: str, restored: bool = Fa
         ran=frozenset() if restored else ran_before(journal, wanted),
         at_once=max(AT_ONCE, (os.cpu_count() or 1) // 2),
     )
-    state = run(host, state)
+    lacking = () if restored else verify.have_images(host, stack, notes.append)
+    if lacking:
+        state = replace(state, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=lacking)
+    state = state if lacking else run(host, state)
     if state.outcome in (Outcome.REFUSED, Outcome.UNCHANGED):
         # it ended without a plan, so no milestone has said so
         journal.milestone(rollout, "finished", host.clock.now(), milestone(state, "finished"))
+    told: dict[str, Any] = {}
+    if state.outcome in (Outcome.DEPLOYED, Outcome.UNCHANGED) and verify.due(journal, stack) and not restored:
+        told = _verified(host, request, wanted, state, journal)
     notes += keep(host, request, journal)
-    return close(request, journal, rollout, answer_of(host, request, state, notes, journal))
+    answer = answer_of(host, request, state, notes, journal)
+    return close(request, journal, rollout, {**answer, **told})
+
+
+def _verified(host: Host, request: Request, wanted: Wanted, state: Rollout, journal: SqliteJournal) -> dict[str, Any]:
+    """The release that serves is verified, and undone where it does not pass: what the answer says of it.
+
+    It is undone by a return to the release before, like one that somebody asks for. One that has passed before is not,
+    nor one that was itself returned to: nobody wants to go back and forth.
+    """
+    name = request.name
+    found = verify.verified(host, request, journal, state.stack, state.id)
+    if found["outcome"] == evidence.VERIFIED:
+        return {"verification": found}
+    release = found["release"]
+    kept = journal.releases(name, 2)
+    passed = journal.verification(name, release, (evidence.VERIFIED,))
+    stays = {
+        "x-quaylock.verify_failure is report": not state.stack.verify.go_back,
+        "there is no release before it to return to": len(kept) < 2,
+        "it is itself the one that was returned to": bool(wanted.release or kept[0].returned_to),
+        "it has passed before": bool(passed),
+    }
+    why = next((reason for reason, holds in stays.items() if holds), "")
+    if why:
+        serving = f"release {release} serves, because {why}"
+        text = evidence.failure_text(name, found, "is not verified", serving, request.again)
+        return {"verification": found, "failed": True, "outcome": "not verified", "msg": text}
+    before = kept[1].id
+    journal.log(state.id, host.clock.now(), "note", {"said": f"it is not verified: going back to {before}"})
+    back = _returned(request, before)
+    failures = [
+        {"service": c["name"], "replica": "", "reason": c["said"], "said": c["asked"], "logs": c["output"]}
+        for c in found["checks"]
+        if c["outcome"] != "passed"
+    ]
+    answer = {"verification": found, "failed": True, "changed": True, "failures": failures}
+    if back["outcome"] not in (Outcome.DEPLOYED.value, "not verified"):
+        serving = f"the return to release {before} failed too:\n{back.get('msg', back['outcome'])}"
+        text = evidence.failure_text(name, found, "could not be undone", serving, request.again)
+        return {**answer, "outcome": Outcome.INCOMPLETE.value, "msg": text}
+    again = back.get("verification")
+    serving = f"what release {before} was serves again, as {back['rollout']}"
+    serving += f", {evidence.summary(again)}" if again else ""
+    text = evidence.failure_text(name, found, "was rolled back", serving, request.again)
+    return {**answer, "outcome": Outcome.ROLLED_BACK.value, "msg": text, "returned_to": back["rollout"]}
+
+
+def _returned(request: Request, release: str) -> dict[str, Any]:
+    """Return to a kept release. The caller holds the lock."""
+    asked = replace(
+        request,
+        asked={**request.asked, "release": release},
+        release=release,
+        releases_kept=max(2, request.releases_kept),
+        show=None,
+    )
+    try:
+        wanted = wanted_of(asked)
+        with contextlib.closing(SqliteJournal(request.journal_path)) as journal:
+            rollout = begin(asked, wanted.model, journal)
+        return roll_out(asked, wanted, rollout)
+    except (Invalid, PortError) as error:
+        return {"outcome": Outcome.REFUSED.value, "msg": str(error)}
 
 
 def keep(host: Host, request: Request, journal: SqliteJournal, removed: bool = False) -> list[str]:
@@ -140,7 +212,13 @@ def check(request: Request) -> dict[str, Any]:
     wanted = wanted_of(request)
     host, journal = open_for(request, wanted)
     state = preview(host, wanted, serving_stack(request.name, journal), journal)
-    return {**preview_answer(host, request, wanted, state, journal)}
+    answer = preview_answer(host, request, wanted, state, journal)
+    if answer["changed"] or (state.outcome is Outcome.UNCHANGED and verify.due(journal, wanted.stack)):
+        answer["to_verify"] = [c.name for c in wanted.stack.verify.checks]
+        answer["to_fetch"] = sorted(
+            {*answer.get("to_fetch", ()), *(s.image for s in verify.lacking(host.engine, wanted.stack))}
+        )
+    return answer
 
 
 def remove(request: Request, remove_volumes: bool, dry: bool) -> dict[str, Any]:
@@ -166,6 +244,7 @@ def _remove(request: Request, remove_volumes: bool, dry: bool) -> dict[str, Any]
     if dry or not changed:
         before = "".join(f"{line}\n" for line in plan)
         return {**answer, "outcome": "planned" if changed else "unchanged", "diff": [{"before": before, "after": ""}]}
+    verify.clear(host.engine, request.name)
     rollout = begin(request, model, journal, "teardown")
     journal.milestone(rollout, "planned", host.clock.now(), {"members": {}, "incumbents": {}, "running": []})
     state = run(host, replace(state, id=rollout))
@@ -195,7 +274,8 @@ def deploy(request: Request, detach: Callable[[Callable[[], None]], None] | None
             journal.unfinished_of(kind, request.name) for kind in ("backup", "restore")
         ):
             state = preview(host, wanted, serving_stack(request.name, journal), journal)
-            if not missing_images(state) and state.outcome in (Outcome.UNCHANGED, Outcome.REFUSED):
+            idle = state.outcome is Outcome.UNCHANGED and not verify.due(journal, wanted.stack)
+            if not missing_images(state) and (idle or state.outcome is Outcome.REFUSED):
                 return preview_answer(host, request, wanted, state, journal)
         rollout = begin(request, wanted.model, journal)
         sign(rollout)

@@ -15,7 +15,7 @@ from .request import Request, wanted_of
 
 def lacking(engine: Engine, stack: Stack) -> Sequence[Service]:
     """One service for each image that this host does not have."""
-    by_image = {service.image: service for service in stack.services}
+    by_image = {service.image: service for service in (*stack.services, *stack.jobs)}
     return [service for ref, service in sorted(by_image.items()) if engine.image(ref) is None]
 
 

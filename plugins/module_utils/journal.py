@@ -27,7 +27,7 @@ from .ports import PortError
 
 KEEP_DAYS = 90
 ROLLOUTS = ("deploy", "teardown")
-"""kinds of records; there are backup, drill and restore besides"""
+"""kinds of records; there are backup, drill, restore and verify besides"""
 SCHEMA = 2
 WAL_LEFT = 4 * 2**20
 """bytes that the write-ahead log may keep after a checkpoint"""
@@ -248,6 +248,20 @@ class SqliteJournal:
         )
         return json.loads(row[0]) if row else {}
 
+    def verification(self, stack: str, release: str, outcomes: Sequence[str] = ("verified", "failed")) -> Json:
+        """The newest verification of a release that ended like that; empty where there is none."""
+        row = self._one(
+            "SELECT result FROM rollouts WHERE stack = ? AND kind = 'verify' AND json_extract(asked, '$.release') = ?"
+            " AND outcome IN (SELECT value FROM json_each(?)) AND result IS NOT NULL ORDER BY begun DESC LIMIT 1",
+            (stack, release, json.dumps([*outcomes])),
+        )
+        return json.loads(row[0]) if row else {}
+
+    def begun(self, rollout: str) -> float:
+        """When it began, 0.0 where it is not known any more."""
+        row = self._one("SELECT begun FROM rollouts WHERE id = ?", (rollout,))
+        return float(row[0]) if row else 0.0
+
     def abandon(self, stack: str, at: float) -> None:
         """Rollouts that were killed before they changed anything, and teardowns: there is nothing to undo."""
         with self._durably():
@@ -335,13 +349,16 @@ class SqliteJournal:
     def prune(self, now: float, days: float = KEEP_DAYS, keep: int = KEEP) -> None:
         """Forget what is older than the retention, and give the room back to the disk.
 
-        Kept releases stay whatever their age, and so do what `release` answers from and an unfinished rollout.
+        Kept releases stay whatever their age, and so do what `release` answers from, the newest verification and an
+        unfinished rollout.
         """
         with self._lock:
             self._db.execute(
                 "DELETE FROM rollouts WHERE ended < ? AND id NOT IN"
                 " (SELECT id FROM (SELECT id, MAX(begun) FROM rollouts"  # SQLite takes id from the row of the maximum
                 " WHERE committed IS NOT NULL OR (kind = 'teardown' AND outcome = 'removed') GROUP BY stack))"
+                " AND id NOT IN (SELECT id FROM (SELECT id, MAX(begun) FROM rollouts WHERE kind = 'verify'"
+                " AND outcome IN ('verified', 'failed') GROUP BY stack))"
                 " AND id NOT IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY stack ORDER BY begun DESC)"
                 " AS place FROM releases) WHERE place <= ?)",
                 (now - days * 86400, max(1, keep)),

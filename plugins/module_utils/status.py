@@ -40,6 +40,7 @@ def status(request: Request, doors: Mapping[str, Mapping[str, Any]], host_name: 
         ),
         "last_rollout": _summary(history[0]) if history else {},
         "backup": _backup(stack, journal),
+        "verification": _verification(stack, release[0] if release else "", journal),
         "services": services,
         "urls": [url for s in services for url in s["urls"]],
     }
@@ -57,6 +58,19 @@ def _backup(stack: Stack, journal: SqliteJournal) -> dict[str, Any]:
         "proven_at": _stamp(proven.get("at")),
         "rto": proven.get("rto", 0.0),
         "rpo": proven.get("rpo", 0.0),
+    }
+
+
+def _verification(stack: Stack, release: str, journal: SqliteJournal) -> dict[str, Any]:
+    """How many checks the release declares, and what became of them the last time."""
+    found = journal.verification(stack.name, release) if stack.verify.checks else {}
+    return {
+        "declared": len(stack.verify.checks),
+        "outcome": found.get("outcome", ""),
+        "at": _stamp(found.get("at")),
+        "id": found.get("id", ""),
+        "checks": len(found.get("checks", ())),
+        "failed": list(found.get("failed_checks", ())),
     }
 
 

@@ -13,6 +13,8 @@ short_description: Roll out a stack of containers behind health gates, or take i
 description:
   - Brings a stack, described by a Compose model, from its observed state to the desired one. Nothing takes traffic
     before it passed its gate, and a rollout that fails goes back to the replicas that were there.
+  - A release is then verified by the checks of its C(x-quaylock.verify), on what serves by then. Where they do not
+    pass, the release before serves again (C(x-quaylock.verify_failure)), and the task fails.
   - One deployer per stack and host at a time. A rollout that was killed is finished or undone by the next one.
   - The action plugin of the same name runs on the controller. It starts the work detached on the host, so that a lost
     connection stops nothing, and shows its progress from the host's journal.
@@ -221,7 +223,8 @@ RETURN = r"""
 outcome:
   description: >-
     unchanged, deployed, rolled back, refused, removed, fetched, incomplete, or planned in check mode; paused and
-    deployed in part where a service stayed as it was by its C(failure_action).
+    deployed in part where a service stayed as it was by its C(failure_action); not verified where a release serves that
+    did not pass its verification.
   returned: always
   type: str
 rollout:
@@ -255,6 +258,21 @@ holder:
   description: Who deploys the stack already, with C(who), C(pid), C(since) in seconds since 1970, and the C(rollout).
   returned: when it was refused for that
   type: dict
+verification:
+  description:
+    - The verification of the release by its C(x-quaylock.verify), as M(quaylock.stacks.verify) returns it. Where it
+      failed and the release before serves again, it is still that of the release which did not pass.
+  returned: when the release was verified
+  type: dict
+returned_to:
+  description: The release that serves again after a verification that failed.
+  returned: when that was so
+  type: str
+to_verify:
+  description: The checks that would be asked.
+  returned: in check mode, where some would be
+  type: list
+  elements: str
 findings:
   description: Why it was refused.
   returned: when state is present

@@ -60,9 +60,12 @@ RETURN = r"""
 stacks:
   description:
     - One entry per stack, with C(name), C(present), C(healthy), C(in_progress), C(release), C(released_at),
-      C(last_rollout), C(backup), C(urls) and C(services).
+      C(last_rollout), C(backup), C(verification), C(urls) and C(services).
     - C(backup) has C(declared), and of what the journal knows the newest C(set), its C(set_at), the last one that was
       C(proven), C(proven_at), and that drill's C(rto) and C(rpo) in seconds.
+    - C(verification) is of the release that serves. It has C(declared), the number of its checks, and of the last time
+      that they were asked the C(outcome) (V(verified), V(failed), or nothing), C(at), C(id), how many C(checks) there
+      were, and the names of those that C(failed).
     - Each service has C(name), C(image), C(replicas), C(wanted), C(one_shot), C(health), C(restarts), C(routed),
       C(containers) and C(urls).
     - With O(detailed) or O(watch) a stack has C(releases) and C(rollouts) too, and C(log), the log of a rollout that is

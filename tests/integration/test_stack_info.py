@@ -70,3 +70,17 @@ def test_all_stacks_of_a_host(harbours: Callable[..., Harbour]) -> None:
     assert status.stacks(one.request({})) == sorted([one.name, other.name])
     other.remove()
     assert status.stacks(one.request({})) == [one.name]
+
+
+def test_whether_what_serves_is_verified(harbour: Harbour) -> None:
+    page = {"http": {"service": "web", "port": 8000, "path": "/version"}, "deadline": "0s"}
+    about = {"x-quaylock": {"verify": {"page": {**page, "json": {"version": "1"}}}, "verify_failure": "report"}}
+    harbour.deployed({"web": web()})
+    assert info(harbour)["verification"]["declared"] == 0
+    harbour.deployed({"web": web(environment={"VERSION": "1"})}, **about)
+    seen = info(harbour)["verification"]
+    assert (seen["declared"], seen["outcome"], seen["checks"], seen["failed"]) == (1, "verified", 1, [])
+    assert seen["at"].endswith(" UTC")
+    harbour.deploy({"web": web(environment={"VERSION": "2"})}, **about)
+    seen = info(harbour)["verification"]
+    assert (seen["outcome"], seen["failed"]) == ("failed", ["page"])

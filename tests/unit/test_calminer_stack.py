@@ -190,3 +190,19 @@ IMAGES = [
 def test_images_that_are_wanted(given, wanted):
     found = templated(variables("prod", **given), "{{ _calminer_images_wanted }}")
     assert {key: image.get("ref") or image["source"] for key, image in found.items()} == wanted
+
+
+OWN = {"healthy", "migrated", "page", "scenarios", "simulation", "quiet"}
+
+
+@pytest.mark.parametrize(
+    ("given", "checks"),
+    [
+        ({}, OWN),
+        ({"calminer_image": "registry.example.org/calminer:2"}, {"healthy", "quiet"}),
+        ({"calminer_context": "/srv/calminer"}, {"healthy", "quiet"}),
+        ({"calminer_local_db": False, "calminer_migrate": False}, OWN - {"migrated"}),
+    ],
+)
+def test_a_release_is_verified_by_what_its_image_can_be_asked(given: dict[str, Any], checks: set[str]) -> None:
+    assert {check.name for check in stack("prod", **given).verify.checks} == checks

@@ -343,3 +343,38 @@ def test_backups_and_drills_are_no_rollouts(journal: SqliteJournal) -> None:
     assert journal.unfinished_of("backup", "shop") == ["backup-7000"], "a rollout does not end a backup"
     assert journal.is_committed("r1")
     assert not journal.is_committed("backup-2000")
+
+
+def verification(journal: SqliteJournal, name: str, release: str, at: float, outcome: str) -> None:
+    journal.begin(name, "shop", "verify", "jane", at, {}, {"release": release})
+    journal.result(name, {"id": name, "outcome": outcome})
+    if outcome:
+        journal.milestone(name, "finished", at + 1, {"outcome": outcome})
+
+
+def test_the_newest_verification_of_a_release_is_known(journal: SqliteJournal) -> None:
+    rollout(journal, "r1", 1000)
+    for name, release, at, outcome in (
+        ("v1", "r1", 2000, "verified"),
+        ("v2", "r1", 3000, "failed"),
+        ("v3", "r2", 4000, "verified"),
+        ("v4", "r1", 5000, ""),
+    ):
+        verification(journal, name, release, at, outcome)
+    assert journal.verification("shop", "r1")["id"] == "v2"
+    assert journal.verification("shop", "r1", ("verified",))["id"] == "v1"
+    assert journal.verification("shop", "r3") == {}
+    assert journal.verification("attic", "r1") == {}
+    assert (journal.begun("v1"), journal.begun("nothing")) == (2000, 0)
+    journal.abandon("shop", 6000)
+    assert next(s.outcome for s in journal.history("shop", kinds=["verify"])) == "interrupted"
+    assert journal.verification("shop", "r1")["id"] == "v2"
+    assert [s.id for s in journal.history("shop")] == ["r1"]
+
+
+def test_a_release_that_was_verified_long_ago_still_is(journal: SqliteJournal) -> None:
+    rollout(journal, "r1", 1 * DAY)
+    verification(journal, "v1", "r1", 2 * DAY, "verified")
+    verification(journal, "v2", "r1", 3 * DAY, "verified")
+    journal.prune(500 * DAY)
+    assert [s.id for s in journal.history("shop", kinds=["verify"])] == ["v2"]

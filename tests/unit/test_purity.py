@@ -34,6 +34,7 @@ ALLOWED = {
         "copy",
         "csv",
         "dataclasses",
+        "decimal",
         "difflib",
     ),
     *(

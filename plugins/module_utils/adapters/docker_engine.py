@@ -361,6 +361,55 @@ class DockerEngine:
             text: bytes = self.api.logs(name, tail=lines, stdout=True, stderr=True)
         return text.decode(errors="replace").rstrip()
 
+    def logs_since(self, name: str, since: float) -> Iterator[str]:
+        """What a container has logged from a moment on, line by line."""
+        with asking(f"reading the logs of {name}"):
+            # the engine takes the moment as text, in whole seconds and a fraction
+            answer = self.api.logs(name, stdout=True, stderr=True, stream=True, follow=False, since=round(since, 3))
+            rest = b""
+            for piece in answer:
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    yield line.decode(errors="replace").rstrip("\r")
+                rest = rest[-OUTPUT:]
+            if rest:
+                yield rest.decode(errors="replace")
+
+    def left_over(self, stack: str, label: str) -> list[str]:
+        """Containers of a stack that are none of its replicas and carry a label of ours."""
+        wanted = [f"{labels.PROJECT}={stack}", f"{labels.ONE_OFF}=True", label]
+        with asking(f"listing what was run for {stack}"):
+            found = self.api.containers(all=True, filters={"label": wanted})
+        return [entry["Names"][0].lstrip("/") for entry in found]
+
+    def ended(self, name: str, timeout: float) -> int | None:
+        """The exit code of a container once it has ended; None where it is late."""
+        until = time.monotonic() + timeout
+        while True:
+            state = self._details(name)["State"]
+            if not state["Running"] and state["Status"] != "created":
+                return int(state["ExitCode"])
+            if time.monotonic() >= until:
+                return None
+            time.sleep(0.1)
+
+    def request(
+        self,
+        name: str,
+        port: int,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: float,
+        most: int,
+    ) -> tuple[int, str]:
+        """Status and body of a container's answer to this host."""
+        try:
+            return probes.request(self.reached(name), port, method, path, headers, body, timeout, most)
+        except (OSError, http.client.HTTPException) as error:
+            raise PortError(str(error) or type(error).__name__) from error
+
     def address(self, name: str, network: str) -> str:
         details = self._inspect(name)
         endpoint = ((details or {}).get("NetworkSettings", {}).get("Networks") or {}).get(network)

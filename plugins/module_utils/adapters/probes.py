@@ -8,7 +8,7 @@ import contextlib
 import http.client
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..core import reach
 from ..core.model import HttpProbe, Json, TcpProbe
@@ -41,7 +41,35 @@ def ask(host: str, probe: HttpProbe | TcpProbe) -> str:
     if isinstance(probe, TcpProbe):
         with socket.create_connection((host, probe.port), timeout=probe.timeout):
             return ""
-    connection = http.client.HTTPConnection(host, probe.port, timeout=probe.timeout)
+    try:
+        status, body = request(
+            host, probe.port, "GET", probe.path, {"User-Agent": "quaylock-gate"}, None, probe.timeout
+        )
+    except Late as late:
+        return str(late)
+    if status not in probe.statuses:
+        return f"{status}: {body[:200]}"
+    if probe.body is not None and probe.body not in body:
+        return f"{status}, but {probe.body!r} is not in the answer: {body[:200]}"
+    return ""
+
+
+class Late(PortError):
+    """There was no whole answer in time."""
+
+
+def request(
+    host: str,
+    port: int,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    timeout: float,
+    most: int = MOST,
+) -> tuple[int, str]:
+    """Status and the beginning of the body of an answer. Raises Late, OSError and HTTPException."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
     connection.connect()
     line = connection.sock
     late = threading.Event()
@@ -52,24 +80,19 @@ def ask(host: str, probe: HttpProbe | TcpProbe) -> str:
         with contextlib.suppress(OSError):
             line.shutdown(socket.SHUT_RDWR)
 
-    limit = threading.Timer(probe.timeout, cut)
+    limit = threading.Timer(timeout, cut)
     limit.daemon = True
     limit.start()
     try:
-        connection.request("GET", probe.path, headers={"User-Agent": "quaylock-gate", "Connection": "close"})
+        connection.request(method, path, body, headers={**headers, "Connection": "close"})
         answer = connection.getresponse()
-        body = answer.read(MOST).decode(errors="replace")
+        text = answer.read(most).decode(errors="replace")
     except (OSError, http.client.HTTPException):
-        if late.is_set():
-            return f"no whole answer within {probe.timeout:g} s"
-        raise
+        if not late.is_set():
+            raise
     finally:
         limit.cancel()
         connection.close()
     if late.is_set():
-        return f"no whole answer within {probe.timeout:g} s"
-    if answer.status not in probe.statuses:
-        return f"{answer.status}: {body[:200]}"
-    if probe.body is not None and probe.body not in body:
-        return f"{answer.status}, but {probe.body!r} is not in the answer: {body[:200]}"
-    return ""
+        raise Late(f"no whole answer within {timeout:g} s")
+    return answer.status, text

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Union
 
+from .checks import NOTHING, VerifyPlan
 from .items import NO_BACKUP, BackupPlan
 
 Json = Mapping[str, Any]
@@ -300,6 +301,9 @@ class Stack:
     blue_green: bool = False
     """nothing new takes traffic or names before all that is new has passed (`x-quaylock.strategy: blue-green`)"""
     backup: BackupPlan = NO_BACKUP
+    verify: VerifyPlan = NOTHING
+    jobs: tuple[Service, ...] = ()
+    """services of profiles that are off, which checks of `verify` run"""
 
     def service(self, name: str) -> Service:
         return next(s for s in self.services if s.name == name)

@@ -26,7 +26,7 @@ from ..model import (
     Service,
     Stack,
 )
-from . import backups_of, builds, gates_of, restore_points, stores, updates_of
+from . import backups_of, builds, gates_of, restore_points, stores, updates_of, verify_of
 from .container import Container, container, service_labels
 from .nodes import Node
 from .rendered import rendered
@@ -99,34 +99,44 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
         )
     nodes = _active(root.at("services"), context)
     extra = root.at("x-quaylock")
+    others = {
+        key: entry for key, entry in root.at("services").items() if key not in nodes and key in verify_of.wanted(extra)
+    }
     blue_green = extra.at("strategy").one_of(STRATEGIES, STRATEGIES[0]) == BLUE_GREEN
     root.close(_TOP)
     depends = _dependencies(root.at("services"), nodes)
     completed = {d.service: key for key, on in depends.items() for d in on if d.condition is Condition.COMPLETED}
     files: list[MountedFile] = []
     services = tuple(_service(node, key, scope, depends[key], completed.get(key), files) for key, node in nodes.items())
+    jobs = tuple(_job(node, key, scope, files) for key, node in others.items())
     _together(services, depends, root.at("services"))
     if blue_green:
         _all_at_once(services, root.at("services"))
-    backup = backups_of.read(extra, {service.name: service for service in services}, scope)
+    known = {service.name: service for service in services}
+    backup = backups_of.read(extra, known, scope)
+    verify = verify_of.read(extra, known, others, scope)
     extra.close(extensions=False)
     _same_file(files, findings)
     if findings:
         raise Invalid(tuple(dict.fromkeys(findings)))
-    networks, volumes = {n for s in services for n in s.networks}, {v for s in services for v in s.volumes}
+    made = (*services, *jobs)
+    networks, volumes = {n for s in made for n in s.networks}, {v for s in made for v in s.volumes}
     routed = [s.name for s in services if s.routes]
     ingress = Network(context.ingress_network, context.ingress_network, external=True)
     # what a service mounts has the mode that it asks for
-    unique = {(file.kind, file.key): file for file in (*backups_of.keys(backup, scope), *files)}
+    own = (*backups_of.keys(backup, scope), *verify_of.keys(verify, scope))
+    unique = {(file.kind, file.key): file for file in (*own, *files)}
     return Stack(
         name,
         services,
         tuple(n for key, n in scope.networks.items() if key in networks) + ((ingress,) if routed else ()),
         tuple(volume for key, volume in scope.volumes.items() if key in volumes),
         tuple(unique.values()),
-        rendered(name, definition, list(nodes), routed, unique.values(), context),
+        rendered(name, definition, list(nodes), routed, unique.values(), context, list(others)),
         blue_green,
         backup,
+        verify,
+        jobs,
     )
 
 
@@ -197,6 +207,7 @@ def _service(
     depends: tuple[Dependency, ...],
     completed_for: str | None,
     files: list[MountedFile],
+    job: bool = False,
 ) -> Service:
     extra = node.at("x-quaylock")
     routes = gates_of.routes(node, scope.context)
@@ -205,11 +216,12 @@ def _service(
     image, build = _image(node, name, scope)
     policy = builds.pull_policy(node.at("pull_policy"), build is not None)
     replicas = _replicas(node)
-    one_shot = _one_shot(extra.at("one_shot"), completed_for)
+    one_shot = job or _one_shot(extra.at("one_shot"), completed_for)
     forward, back = updates_of.ways(node, replicas, one_shot)
     if one_shot:
         gate = gates_of.one_shot_gate(node)
-        _finishes(node, made, replicas, routes)
+        if not job:
+            _finishes(node, made, replicas, routes)
     else:
         gate = gates_of.gate(node, made.body.get("Healthcheck", {}), forward.hold)
     mode = made.body["HostConfig"].get("NetworkMode")
@@ -257,6 +269,13 @@ def _service(
         published=tuple(sorted({(port.host_ip, port.fixed, port.protocol) for port in made.ports if port.fixed})),
         binds=tuple(dict.fromkeys(made.mounts.needed)),
     )
+
+
+def _job(node: Node, name: str, scope: Scope, files: list[MountedFile]) -> Service:
+    """A service that checks run, each time anew; what it waits for was there long before."""
+    _depends_on(node.at("depends_on"))
+    node.at("x-quaylock").has("one_shot")
+    return _service(node, name, scope, (), None, files, job=True)
 
 
 def _image(node: Node, name: str, scope: Scope) -> tuple[str, Build | None]:

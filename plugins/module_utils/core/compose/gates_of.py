@@ -163,13 +163,13 @@ def _probe(entry: Node) -> Probe | None:
     node = entry.at(kinds[0])
     if kinds[0] == "exec":
         return _exec(node)
-    port = _port(node)
+    port = port_of(node)
     timeout = node.at("timeout").seconds(5.0, 0.001)
     if kinds[0] == "tcp":
         node.close()
         return TcpProbe(port, timeout)
-    path = _path(node.at("path"), "/")
-    statuses = _statuses(node.at("status"))
+    path = path_of(node.at("path"), "/")
+    statuses = statuses_of(node.at("status"))
     body = node.at("body").text() if node.has("body") else None
     if body == "":
         node.at("body").refuse("is empty, which every answer contains", "name a part of a good answer, or drop it")
@@ -214,7 +214,7 @@ def _route(entry: Node, context: Context) -> Route:
         known = ", ".join(sorted(context.entrypoints))
         entry.at("entrypoint").refuse(f"the proxy has no entrypoint {entrypoint!r}", f"known: {known}")
     mode = entry.at("mode").one_of(("http", "tcp"), "http")
-    port = _port(entry)
+    port = port_of(entry)
     drain = entry.at("drain").seconds(30.0)
     if mode == "tcp":
         reason = "means nothing for plain TCP"
@@ -228,24 +228,24 @@ def _route(entry: Node, context: Context) -> Route:
         entry.at("host").refuse(
             f"{host!r} is not a host name", "write it without scheme, port and path: shop.example.org"
         )
-    path = _path(entry.at("path"), "/")
-    check = _path(entry.at("check"), path)
+    path = path_of(entry.at("path"), "/")
+    check = path_of(entry.at("check"), path)
     if not check.startswith(path):
         entry.at("check").refuse(
             f"{check} does not go through this route, whose path is {path}", f"start it with {path}"
         )
-    statuses = _statuses(entry.at("status"))
+    statuses = statuses_of(entry.at("status"))
     entry.close()
     return Route(entrypoint, port, host, path, check, statuses, drain, mode)
 
 
-def _port(node: Node) -> int:
+def port_of(node: Node) -> int:
     if not node.has("port"):
         node.refuse("has no port", "name the port that the container listens on")
     return node.at("port").integer(0, 1, 65535)
 
 
-def _path(node: Node, default: str) -> str:
+def path_of(node: Node, default: str) -> str:
     path = node.text(default)
     if not path.startswith("/") or any(c.isspace() for c in path):
         node.refuse(f"{path!r} is not a path", "start it with / and write spaces as %20")
@@ -253,7 +253,7 @@ def _path(node: Node, default: str) -> str:
     return path
 
 
-def _statuses(node: Node) -> tuple[int, ...]:
+def statuses_of(node: Node) -> tuple[int, ...]:
     if not node.given:
         return (200,)
     entries = node.entries() if isinstance(node.value, (list, tuple)) else [node]

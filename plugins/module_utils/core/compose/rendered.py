@@ -36,12 +36,19 @@ def rendered(
     routed: Collection[str],
     files: Collection[MountedFile],
     context: Context,
+    jobs: Collection[str] = (),
 ) -> dict[str, Any]:
-    """A model that `docker compose config` accepts as it stands. It reads $ as a variable, so each $ is doubled."""
+    """A model that `docker compose config` accepts as it stands. It reads $ as a variable, so each $ is doubled.
+
+    `jobs` are run by name alone, and keep their profiles so that nothing else starts them.
+    """
     model: dict[str, Any] = {"name": name, "services": {}}
     for key, service in definition["services"].items():
         if key in active:
             model["services"][key] = _service(service, active, key in routed, context)
+        elif key in jobs:
+            made = _service(service, (*active, *jobs), False, context)
+            model["services"][key] = {**made, "profiles": list(service["profiles"])}
     for section in ("networks", "volumes"):
         if definition.get(section):
             model[section] = {

@@ -47,12 +47,14 @@ def rollout(timeline: Timeline, title: str, now: float, width: int = 80, height:
 
 
 def _sign(timeline: Timeline) -> str:
-    if timeline.turned is not None:
+    if timeline.turned is not None or any(o not in ("", "passed") for o in timeline.checks.values()):
         return "✖"
     return "✔" if timeline.committed is not None else "●"
 
 
 def _phase(timeline: Timeline) -> str:
+    if timeline.checks:
+        return _verified(timeline)
     if timeline.finished is not None:
         return "was undone" if timeline.turned is not None else "is released"
     if timeline.turned is not None:
@@ -62,6 +64,16 @@ def _phase(timeline: Timeline) -> str:
     if timeline.saving:
         return f"takes the restore point of {timeline.saving}"
     return "rolls out" if timeline.bars else "looks and fetches images"
+
+
+def _verified(timeline: Timeline) -> str:
+    done = [outcome for outcome in timeline.checks.values() if outcome]
+    if any(outcome != "passed" for outcome in done):
+        failed = sum(outcome != "passed" for outcome in done)
+        return f"is released, NOT verified: {failed} of {timeline.count} checks failed"
+    if len(done) == timeline.count:
+        return f"is released and verified: {timeline.count} checks"
+    return f"is released, and is verified: {len(done)} of {timeline.count} checks passed"
 
 
 def _place(timeline: Timeline, service: str) -> int:
@@ -107,7 +119,10 @@ def rest(stack: Mapping[str, Any], title: str, width: int = 80, height: int = HE
     services: Sequence[Mapping[str, Any]] = stack["services"]
     state = "healthy" if stack["healthy"] else "NOT HEALTHY" if stack["present"] else "not deployed"
     since = f"  release {stack['release']} since {stack['released_at']}" if stack["release"] else ""
-    lines = [("✔" if stack["healthy"] else "✖", f"{title}  {state}{since}")]
+    told = stack.get("verification") or {}
+    proven = not told.get("declared") or told["outcome"] == "verified"
+    sign = "✖" if not stack["healthy"] else "✔" if proven else "▲"
+    lines = [(sign, f"{title}  {state}{'' if proven else ', NOT VERIFIED'}{since}")]
     label = max((len(s["name"]) for s in services), default=0)
     health = max((len(s["health"]) for s in services), default=0)
     sick = sorted(services, key=lambda s: _HEALTH.get(s["health"], "▲") == "✔")

@@ -88,6 +88,8 @@ def verdict(stacks: Sequence[Mapping[str, Any]]) -> tuple[str, str, str, list[st
         lines.append(f"{stack['name']}: {'; '.join(sick) or 'nothing of it runs'}")
     went_back = [s for s in stacks if _last(s).get("outcome") in ("rolled back", "incomplete")]
     lines += [f"{s['name']}: the last rollout failed and {_ended(_last(s))}" for s in went_back]
+    unproven = [s for s in stacks if s["name"] not in busy and not_verified(s)]
+    lines += [f"{s['name']}: {not_verified(s)}" for s in unproven]
     lines += [f"{name}: a rollout is in progress" for name in busy]
     if bad:
         down = any(s["health"] in ("down", "unhealthy", "failed") for stack in bad for s in stack["services"])
@@ -96,7 +98,27 @@ def verdict(stacks: Sequence[Mapping[str, Any]]) -> tuple[str, str, str, list[st
     healthy = f"all {len(stacks)} stacks healthy" if len(stacks) > 1 else f"{stacks[0]['name']} is healthy"
     if went_back:
         return "warn", "▲", f"{healthy}, but a rollout failed", lines
+    if unproven:
+        return "warn", "▲", f"{healthy}, but not verified", lines
     return ("busy", "●", f"{healthy}, a rollout is in progress", lines) if busy else ("good", "✔", healthy, lines)
+
+
+def not_verified(stack: Mapping[str, Any]) -> str:
+    """What is to be said against its verification; "" where it passed, or declares none."""
+    told = stack.get("verification") or {}
+    if not told.get("declared") or told.get("outcome") == "verified":
+        return ""
+    if told.get("outcome"):
+        return f"it is not verified: {', '.join(told['failed'])} did not pass"
+    return "it is not verified: its checks were not asked yet, or were broken off"
+
+
+def _verification(stack: Mapping[str, Any]) -> str:
+    told = stack.get("verification") or {}
+    wrong = not_verified(stack)
+    if told.get("outcome") and not wrong:
+        return f'<p class="soft">✔ verified {escape(told["at"])}: {told["checks"]} checks</p>'
+    return f"<p>▲ {escape(wrong)}</p>" if wrong else ""
 
 
 def _ended(rollout: Mapping[str, Any]) -> str:
@@ -128,6 +150,7 @@ def _stack(stack: Mapping[str, Any]) -> str:
             f'<section aria-label="stack {name}"><div class="head"><h2>{name}</h2>',
             f'<span class="badge {kind}">{sign} {word}</span></div>',
             f'<p class="soft">{escape(release)}</p>' if release else "",
+            _verification(stack),
             f'<div class="links">{"".join(_link(url) for url in stack["urls"])}</div>' if stack["urls"] else "",
             _failure(_last(stack)),
             _services(stack["services"]),

@@ -15,6 +15,8 @@ def line(what: str, details: Mapping[str, Any]) -> str:
         return "\n".join(details.get("lines", []))
     if what == "note":
         return str(details.get("said", ""))
+    if what == "check":
+        return _checked(name, details)
     if what == "failed":
         return "" if do == "Look" else f"{name or service or do}: {details.get('error', 'failed')}"
     if what == "committed":
@@ -39,6 +41,14 @@ _AFTER = {
     "Unroute": "{service}: is not routed any more",
     "Remove": "{name}: removed",
 }
+
+
+def _checked(name: str, details: Mapping[str, Any]) -> str:
+    outcome = details.get("outcome")
+    if not outcome:
+        return f"verifying: {name}"
+    said = str(details.get("said") or "").splitlines()
+    return f"verifying: {name} {outcome}" + (f": {said[0][:160]}" if said else f" in {details.get('seconds')} s")
 
 
 def _extra(details: Mapping[str, Any]) -> dict[str, str]:

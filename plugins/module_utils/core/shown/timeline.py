@@ -54,6 +54,10 @@ class Timeline:
     """the last word of a pull or a build"""
     saving: str = ""
     """the service whose restore point is being taken"""
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """what became of the checks of the verification, "" while one is asked"""
+    count: int = 0
+    """of the checks"""
 
     def of(self, service: str) -> tuple[Bar, ...]:
         return tuple(b for b in self.bars.values() if b.service == service)
@@ -96,6 +100,9 @@ def _take(state: Timeline, at: float, what: str, details: Json) -> Timeline:
         return replace(state, bars={**planned, **state.bars}, depends=depends, note="")
     if what == "note":
         return replace(state, note=str(details.get("said") or ""))
+    if what == "check":
+        checks = {**state.checks, name: str(details.get("outcome") or "")}
+        return replace(state, checks=checks, count=int(details.get("count") or 0))
     if what == "committed":
         return replace(state, committed=at)
     if what == "finished":

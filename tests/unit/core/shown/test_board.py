@@ -21,6 +21,10 @@ def passed(name: str, at: float) -> tuple[float, str, dict[str, Any]]:
     return done("Look", name, at, running=True, passed=True)
 
 
+def asked(name: str, outcome: str) -> tuple[float, str, dict[str, Any]]:
+    return (9.0, "check", {"name": name, "outcome": outcome, "count": 3})
+
+
 UP = [done("Start", "db-1", 2), passed("db-1", 3)]
 BOTH = [*UP, done("Start", "web-1", 3), done("Start", "web-2", 3), passed("web-1", 4), passed("web-2", 5)]
 SERVE = (6.0, "done", {"do": "Route", "service": "web", "servers": ["web-1", "web-2"]})
@@ -49,6 +53,15 @@ BOARDS = [
                 (4.0, "do", {"do": "Explain", "service": "web", "name": "web-1"})],
      ["✖ shop  turns back  4 s  0 of 2 through",
       "●   db   1/1       1 s  passes its checks", "✖   web  0/2       1 s  failed: exited with code 3"]),
+    ("is verified", [PLAN, *BOTH, SERVE, (7.0, "committed", {}), (8.0, "finished", {}), asked("a", ""), asked("b", "passed")],
+     ["✔ shop  is released, and is verified: 1 of 3 checks passed  8 s  2 of 2 through",
+      "✔   db   1/1       1 s  passed", "✔   web  2/2       1 s  serves"]),
+    ("verified", [PLAN, *BOTH, SERVE, (7.0, "committed", {}), asked("a", "passed"), asked("b", "passed"), asked("c", "passed")],
+     ["✔ shop  is released and verified: 3 checks  8 s  2 of 2 through",
+      "✔   db   1/1       1 s  passed", "✔   web  2/2       1 s  serves"]),
+    ("not verified", [PLAN, *BOTH, SERVE, (7.0, "committed", {}), asked("a", "failed"), asked("b", "not asked")],
+     ["✖ shop  is released, NOT verified: 2 of 3 checks failed  8 s  2 of 2 through",
+      "✔   db   1/1       1 s  passed", "✔   web  2/2       1 s  serves"]),
 ]  # fmt: skip
 
 

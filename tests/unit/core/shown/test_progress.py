@@ -45,6 +45,10 @@ CASES = [
     ("failed",    {"do": "Route", "service": "web", "error": "503"},       "web: 503"),
     ("failed",    {"do": "Look", **WEB, "error": "timeout"},               ""),
     ("failed",    {"do": "WriteFiles", "error": "no space"},               "WriteFiles: no space"),
+    ("check",     {"name": "page", "outcome": "", "count": 2},             "verifying: page"),
+    ("check",     {"name": "page", "outcome": "passed", "seconds": 1.5},   "verifying: page passed in 1.5 s"),
+    ("check",     {"name": "page", "outcome": "failed", "said": "status 500\nmore"}, "verifying: page failed: status 500"),
+    ("check",     {"name": "page", "outcome": "not asked", "said": "db did not pass"}, "verifying: page not asked: db did not pass"),
     ("else",      {},                                                      ""),
 ]  # fmt: skip
 
