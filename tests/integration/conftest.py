@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,19 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import Entry, SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
+from ansible_collections.quaylock.stacks.tests.fixtures.restic_keys import open_at_once
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 docker = pytest.importorskip("docker")
 
 ROOT = Path(__file__).parents[2]
 WEB = "local/q-web:dev"
+PASSWORD = "correct horse"
 CHECK = {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "5s", "retries": 3}
 
 
@@ -151,6 +156,25 @@ def harbours(client: Any, web_built: str, tmp_path: Path) -> Iterator[Callable[.
 @pytest.fixture
 def harbour(harbours: Callable[..., Harbour]) -> Harbour:
     return harbours()
+
+
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a repository that nobody writes to, and its password: making one takes seconds."""
+    if not shutil.which("restic"):
+        pytest.fail("these tests need restic: apt-get install restic")
+    folder = tmp_path_factory.mktemp("restic")
+    (folder / "password").write_text(f"{PASSWORD}\n")
+    assert Restic(Repository(str(folder / "repository"), str(folder / "password")), "web-1").init()
+    open_at_once(folder / "repository", PASSWORD)
+    return folder
+
+
+@pytest.fixture
+def own_repository(empty_repository: Path, tmp_path: Path) -> Path:
+    """A test's own, in tmp_path / "repository", and the password beside it."""
+    shutil.copytree(empty_repository, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "repository"
 
 
 @pytest.fixture(scope="session")

@@ -40,9 +40,10 @@ while :; do
   i=$((i + 1))
   echo "INSERT INTO log VALUES ($i);"
   echo "\\\\! echo $i >> /uploads/log"
+  sleep 0.01
 done | psql -h db -U shop -q
 """
-"""the same number into the database and into a file, a few hundred times a second"""
+"""the same number into the database and into a file, fifty times a second: without the sleep it takes a core"""
 ITEMS = {
     "db": {"type": "postgres", "service": "db", "databases": ["shop"]},
     "uploads": {"type": "volume", "volume": "uploads", "exclude": ["/jobs.db*"]},
@@ -105,6 +106,8 @@ class Shop:
                 "user": "0:0",
                 "entrypoint": ["/bin/sh", "-c", WRITER],
                 "init": True,
+                # the image's is SIGINT, which a shell ignores as long as its pipeline runs
+                "stop_signal": "SIGTERM",
                 "stop_grace_period": "1s",
                 "volumes": ["uploads:/uploads"],
                 "depends_on": {"db": {"condition": "service_healthy"}},
@@ -177,10 +180,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(harbour: Harbour, client: Any, tmp_path: Path) -> Iterator[Shop]:
-    (tmp_path / "password").write_text("correct horse\n")
-    made = Shop(harbour, recipe_image(client, "postgres"), tmp_path / "repository", tmp_path / "password")
-    made.vault.repository.init()
+def shop(harbour: Harbour, client: Any, own_repository: Path, tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(harbour, recipe_image(client, "postgres"), own_repository, tmp_path / "password")
     made.deploy()
     with contextlib.closing(sqlite3.connect(made.uploads / "jobs.db")) as db:
         db.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY)")

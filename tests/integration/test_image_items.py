@@ -29,12 +29,9 @@ IMAGES = {"images": {"type": "image", "services": ["web", "second"]}}
 
 
 @pytest.fixture
-def vault(harbour: Harbour, tmp_path: Path) -> Vault:
-    (tmp_path / "password").write_text("correct horse\n")
-    where = Repository(str(tmp_path / "repository"), str(tmp_path / "password"), cache=str(tmp_path / "cache"))
-    made = Vault(Restic(where, "web-1"), str(harbour.folder / "state/manifests"))
-    made.repository.init()
-    return made
+def vault(harbour: Harbour, own_repository: Path, tmp_path: Path) -> Vault:
+    where = Repository(str(own_repository), str(tmp_path / "password"), cache=str(tmp_path / "cache"))
+    return Vault(Restic(where, "web-1"), str(harbour.folder / "state/manifests"))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.manife
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.proof import Proof
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.fixtures.restic_keys import open_at_once
 
 pytestmark = pytest.mark.integration
 
@@ -67,6 +68,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("here", "there"):
         (folder / f"{name}.password").write_text(f"correct {name}\n")
         assert Places(folder).vault(name).repository.init()  # type: ignore[attr-defined]
+        open_at_once(folder / name, f"correct {name}")
     return folder
 
 

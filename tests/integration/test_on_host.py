@@ -74,7 +74,7 @@ class Host:
 
 
 @pytest.fixture
-def host(harbour: Harbour, tmp_path: Path) -> Host:
+def host(harbour: Harbour, own_repository: Path, tmp_path: Path) -> Host:
     made = Host(harbour, tmp_path)
     made.configure()
     prepare(settings_in(str(made.settings)))

@@ -22,6 +22,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault impor
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.restic_words import Cause
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.fixtures.restic_keys import open_at_once
 
 from .conftest import Harbour, web
 from .servers import USER, Minio, Sshd, minio, sshd
@@ -85,6 +86,8 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
         wrong = replace(good, environment={"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "wrong")})
         made = Remote(good, minio.container.kill, minio.start, wrong, minio.password)
     assert made.restic.init()
+    if request.param == "sftp":
+        open_at_once(tmp_path / "repository", WORD)
     return made
 
 

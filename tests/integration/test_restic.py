@@ -69,18 +69,9 @@ def program() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def empty(program: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that nobody writes to: making one takes seconds, and copying it none."""
-    folder = tmp_path_factory.mktemp("restic")
-    (folder / "password").write_text("correct horse\n")
-    assert Restic(Repository(str(folder / "repository"), str(folder / "password")), "q1", program).init()
-    return folder
-
-
 @pytest.fixture
-def restic(empty: Path, program: str, tmp_path: Path) -> Restic:
-    shutil.copytree(empty, tmp_path / "backup")
+def restic(empty_repository: Path, program: str, tmp_path: Path) -> Restic:
+    shutil.copytree(empty_repository, tmp_path / "backup")
     folder = tmp_path / "backup"
     about = Repository(str(folder / "repository"), str(folder / "password"), cache=str(folder / "cache"))
     return Restic(about, "q1", program)
@@ -91,7 +82,7 @@ def place(restic: Restic) -> Path:
 
 
 def kept(restic: Restic) -> list[str]:
-    """The snapshots by their files: asking restic takes half a second."""
+    """The snapshots by their files, without restic's help."""
     return sorted(os.listdir(place(restic) / "snapshots"))
 
 

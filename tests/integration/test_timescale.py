@@ -34,11 +34,11 @@ def sql(harbour: Harbour, text: str) -> str:
     return str(output.decode().strip())
 
 
-def test_a_hypertable_is_proven_restored_and_goes_on(harbour: Harbour, client: Any, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("correct horse\n")
-    where = Repository(str(tmp_path / "repository"), str(tmp_path / "password"), cache=str(tmp_path / "cache"))
+def test_a_hypertable_is_proven_restored_and_goes_on(
+    harbour: Harbour, client: Any, own_repository: Path, tmp_path: Path
+) -> None:
+    where = Repository(str(own_repository), str(tmp_path / "password"), cache=str(tmp_path / "cache"))
     vault = Vault(Restic(where, "web-1", wait=20), str(harbour.folder / "state/manifests"))
-    vault.repository.init()
     database = {
         "image": fixture_image(client, "timescale", "postgres"),
         "environment": {"POSTGRES_USER": "sensors", "POSTGRES_HOST_AUTH_METHOD": "trust"},

@@ -38,10 +38,9 @@ def sealed(vault: Vault, name: str, age: float, proven: bool = False) -> str:
     return part.snapshot
 
 
+@pytest.mark.usefixtures("own_repository")
 def test_each_host_keeps_and_restores_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "password").write_text("correct horse\n")
     one, two, new = (vault_of(tmp_path, host) for host in ("web-1", "web-2", "web-3"))
-    one.repository.init()
     for name, age in (("s-1", 40), ("s-2", 2), ("s-3", 1)):
         sealed(one, name, age, proven=True)
     old = sealed(two, "s-9", 50)
