@@ -235,7 +235,7 @@ def test_health_checks_ask_for_work():
         "hive-metastore": "metastore-check",
         "spark-master": "spark-check",
         "spark-worker": "spark-check",
-        "trino": "trino-check",
+        "trino": "trino-ask",
     }
 
 
@@ -295,6 +295,16 @@ def test_a_secret_that_another_one_is_already_is_named(secret):
     assert repeated(vault, ("vault_",), "CHANGE_THIS") == []
     same = {**vault, f"vault_lakehouse_{secret}": "twice", "vault_other": "twice"}
     assert repeated(same, ("vault_",), "CHANGE_THIS") == [f"vault_lakehouse_{secret} and vault_other"]
+
+
+def test_more_settings_of_trino_are_lines_of_a_file():
+    def lines(**given):
+        known = variables("prod", **given)
+        return templated(known, str(known["_lakehouse_configs"]["trino_more"])).splitlines()
+
+    assert lines() == ["# of lakehouse_trino_properties"]
+    more = lines(lakehouse_trino_properties={"query.max-memory": "1GB", "retry-policy": "TASK"})
+    assert more[1:] == ["query.max-memory=1GB", "retry-policy=TASK"]
 
 
 IMAGES = [
