@@ -19,9 +19,14 @@ options:
     required: false
     type: list
     elements: str
+  optional:
+    description: Whether stacks that only run where they are named belong to it, as for what takes everything down.
+    type: bool
+    default: false
 notes:
   - Each entry is V({name, role}) for a role of this collection (or any role by its full name), or V({name, compose})
     for a Compose file, with the optional keys C(overrides), C(variables), C(secrets) and C(profiles).
+  - A stack with V(wanted=false) is left out of every run that does not name it.
   - A relative path of a Compose file starts from the working directory, or else from the inventory's folder.
   - All that is wrong with the list is said at once.
   - A name that only another host of the inventory has selects nothing here. A name that no host has is refused.
@@ -35,6 +40,7 @@ EXAMPLES = r"""
 # stacks:
 #   - {name: calminer, role: calminer}
 #   - {name: shop, compose: stacks/shop/compose.yaml, variables: {SHOP_TAG: "1.4.2"}}
+#   - {name: lakehouse, role: lakehouse, wanted: false}
 """
 
 RETURN = r"""
@@ -63,6 +69,7 @@ KEYS = {
     "variables": dict,
     "secrets": dict,
     "profiles": list,
+    "wanted": bool,
 }
 ONLY_COMPOSE = ("overrides", "variables", "secrets", "profiles")
 
@@ -109,6 +116,11 @@ def select(stacks: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> tuple[
     return [entry for entry in stacks if entry["name"] in wanted], [name for name in wanted if name not in known]
 
 
+def always(stacks: Sequence[Mapping[str, Any]], optional: bool = False) -> list[Mapping[str, Any]]:
+    """The entries of a run that names none."""
+    return [entry for entry in stacks if optional or entry.get("wanted", True)]
+
+
 def names_of(selection: str) -> list[str]:
     return [name for name in (part.strip() for part in selection.split(",")) if name]
 
@@ -139,7 +151,9 @@ def located(stacks: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> tupl
 
 def _words(kind: object) -> str:
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    return " or ".join({"str": "a string", "list": "a list", "dict": "a mapping"}[k.__name__] for k in kinds)
+    return " or ".join(
+        {"str": "a string", "list": "a list", "dict": "a mapping", "bool": "true or false"}[k.__name__] for k in kinds
+    )
 
 
 class LookupModule(LookupBase):
@@ -160,7 +174,7 @@ class LookupModule(LookupBase):
             )
         if wrong := findings(stacks):
             raise AnsibleError(f"{host}: the list stacks is refused:\n" + "\n".join(f"  {line}" for line in wrong))
-        chosen, absent = select(stacks, wanted) if wanted else (list(stacks), [])
+        chosen, absent = select(stacks, wanted) if wanted else (always(stacks, self.get_option("optional")), [])
         # A stack of another host is no mistake: with several hosts, each takes its own part of the selection.
         if absent and (unknown := [name for name in absent if name not in (known := self._known_anywhere(variables))]):
             raise AnsibleError(f"no host has a stack named {', '.join(unknown)}; known: {', '.join(known) or 'none'}")

@@ -91,6 +91,7 @@ TABLE = [
     ("backup_mode", "manual", "scheduled", "scheduled"),
     ("backup_retention", "", "7d", "30d"),
     ("policy_placeholders", "warn", "refuse", "refuse"),
+    ("policy_repeated_secrets", "warn", "refuse", "refuse"),
     ("debug_logging", True, False, False),
     ("live_reload", True, False, False),
     ("spark_workers", 1, 2, 2),

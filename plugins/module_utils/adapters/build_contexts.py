@@ -16,6 +16,7 @@ import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from ..core.images.build_context import Entry, declared, fingerprint, ignore_rules, ignored
@@ -87,16 +88,25 @@ def read_dockerfile(text: str) -> Pack:
 
 
 def recipe_pack(root: str) -> Pack:
-    """A recipe: a recipe.json beside a Dockerfile or a base.sh."""
+    """A recipe: a recipe.json beside a Dockerfile or a base.sh, or one that is `like` another recipe."""
     try:
         with open(os.path.join(root, RECIPE), encoding="utf-8") as file:
             said: Mapping[str, Any] = json.load(file)
     except (OSError, ValueError) as error:
         raise PortError(f"recipe {root}: {RECIPE}: {error}") from error
+    if like := str(said.get("like") or ""):
+        return _variant(recipe_pack(os.path.join(os.path.dirname(root), like)), said)
     if not os.path.exists(os.path.join(root, SCRIPT)):
         pack = context_pack(root)
         return Pack(pack.id, path=root, args=pack.args, recipe=said, wants_ca=pack.wants_ca)
     return Pack(fingerprint(entries(root)), path=root, args=tuple(said.get("args") or ()), script=True, recipe=said)
+
+
+def _variant(of: Pack, said: Mapping[str, Any]) -> Pack:
+    """The same files with other arguments, another base or another name."""
+    args = {**(of.recipe.get("args") or {}), **(said.get("args") or {})}
+    own = {name: value for name, value in said.items() if name != "like"}
+    return replace(of, recipe={**of.recipe, **own, "args": args})
 
 
 def recipe_packs(folder: str, names: list[str]) -> dict[str, Pack]:

@@ -34,6 +34,11 @@ REFUSED = [
     ("unknown key", [{**ROLE, "rolle": 1}], ["stacks[0] (calminer): unknown key 'rolle'; known: name, role, compose"]),
     ("wrong type", [{**SHOP, "profiles": "db"}], ["stacks[0] (shop).profiles: a list is wanted, this is 'db'"]),
     ("role with a file's key", [{**ROLE, "secrets": {}}], ["stacks[0] (calminer).secrets: belongs to compose"]),
+    (
+        "wanted is no word",
+        [{**ROLE, "wanted": "no"}],
+        ["stacks[0] (calminer).wanted: true or false is wanted, this is"],
+    ),
     ("bad role", [{"name": "a", "role": "../x"}], ["stacks[0] (a).role: '../x' is not the name of a role"]),
     (
         "everything at once",
@@ -67,6 +72,13 @@ def test_a_good_list_has_no_findings(stacks):
 def test_a_selection_is_by_name(wanted, names, absent):
     chosen, missing = selected_stacks.select([ROLE, SHOP], wanted)
     assert ([entry["name"] for entry in chosen], missing) == (names, absent)
+
+
+def test_an_optional_stack_runs_only_where_it_is_named():
+    stacks = [ROLE, {"name": "lakehouse", "role": "lakehouse", "wanted": False}]
+    assert [entry["name"] for entry in selected_stacks.always(stacks)] == ["calminer"]
+    assert [entry["name"] for entry in selected_stacks.always(stacks, optional=True)] == ["calminer", "lakehouse"]
+    assert [entry["name"] for entry in selected_stacks.select(stacks, ["lakehouse"])[0]] == ["lakehouse"]
 
 
 @pytest.mark.parametrize(("text", "names"), [("a,b", ["a", "b"]), (" a , b,", ["a", "b"]), (",", []), ("", [])])

@@ -1,0 +1,331 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the lakehouse's template says for each environment of the inventories, read as the engine reads it."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.quaylock.stacks.plugins.lookup.placeholders import places
+from ansible_collections.quaylock.stacks.plugins.lookup.repeated_secrets import repeated
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import compose
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLE = ROOT / "roles" / "lakehouse"
+ENVIRONMENTS = ("dev", "staging", "prod")
+SECRETS = ("minio_root_password", "s3_secret_key", "metastore_db_password", "trino_password")
+LONG = {"minio", "metastore-db", "hive-metastore", "spark-master", "spark-worker", "trino"}
+SAMPLE = {"ingestor", "dbt"}
+
+
+def loaded(path: Path) -> dict[str, Any]:
+    loader = DataLoader()
+    loader.set_basedir(str(ROOT))
+    return loader.load_from_file(str(path), cache="none", trusted_as_template=True) or {}
+
+
+def variables(environment: str, **given: Any) -> dict[str, Any]:
+    """What the role sees there, without the parts that only a play knows."""
+    inventory = ROOT / "inventories" / environment / "group_vars"
+    return {
+        "inventory_hostname": "host",
+        **loaded(ROLE / "defaults" / "main.yml"),
+        **loaded(inventory / "all" / "main.yml"),
+        **loaded(inventory / "lakehouse" / "main.yml"),
+        **loaded(ROLE / "vars" / "main.yml"),
+        "_lakehouse_role": str(ROLE),
+        **{f"vault_lakehouse_{name}": f"strong-{name}" for name in SECRETS},
+        "images_resolved": {},
+        **given,
+    }
+
+
+def templated(known: dict[str, Any], text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Templar(loader=DataLoader(), variables=known).template(trust_as_template(text))
+
+
+def definition(known: dict[str, Any]) -> dict[str, Any]:
+    return yaml.safe_load(templated(known, (ROLE / "templates" / "compose.yaml.j2").read_text()))
+
+
+def stack(environment: str, **given: Any) -> Stack:
+    known = variables(environment, **given)
+    context = compose.Context(
+        project_directory="/etc/quaylock/stacks/lakehouse",
+        config_dir="/etc/quaylock/stacks/lakehouse",
+        secrets=dict.fromkeys(templated(known, "{{ _lakehouse_secrets }}"), "0123456789ab"),
+        configs=dict.fromkeys(known["_lakehouse_configs"], "0123456789ab"),
+        entrypoints={name: door["port"] for name, door in known["ingress_entrypoints"].items()},
+        profiles=tuple(templated(known, "{{ _lakehouse_profiles }}")),
+    )
+    return compose.read(templated(known, "{{ lakehouse_name }}"), definition(known), context)
+
+
+@cache
+def plain(environment: str) -> Stack:
+    """An environment as it is in the inventory."""
+    return stack(environment)
+
+
+def names(read: Stack) -> set[str]:
+    return {service.name for service in read.services}
+
+
+def limits(service: Service) -> tuple[float, int]:
+    host = service.container["HostConfig"]
+    return host["NanoCpus"] / 1e9, host["Memory"] // 2**20
+
+
+def environment_of(service: Service) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in service.container.get("Env", ()))
+
+
+def internals(read: Stack) -> dict[str, bool]:
+    return {network.name: network.body.get("Internal", False) for network in read.networks if not network.external}
+
+
+LIMITS = [
+    # service            dev          staging       prod: CPUs and MiB, the table of the platform's documents
+    ("minio", (0.5, 512), (1, 2048), (2, 4096)),
+    ("metastore-db", (0.5, 512), (1, 2048), (2, 4096)),
+    ("hive-metastore", (0.5, 512), (1, 2048), (2, 4096)),
+    ("spark-master", (1, 2048), (2, 4096), (4, 8192)),
+    ("spark-worker", (2, 3072), (4, 10240), (8, 20480)),
+    ("trino", (2, 4096), (4, 8192), (8, 16384)),
+]
+
+
+@pytest.mark.parametrize(("service", "dev", "staging", "prod"), LIMITS, ids=[row[0] for row in LIMITS])
+def test_limits_are_those_of_the_documents(service, dev, staging, prod):
+    seen = [limits(plain(environment).service(service)) for environment in ENVIRONMENTS]
+    assert seen == [dev, staging, prod]
+    for environment in ENVIRONMENTS:
+        one = plain(environment).service(service)
+        assert one.container["HostConfig"]["MemoryReservation"] * 2 == one.container["HostConfig"]["Memory"]
+
+
+def test_the_applications_have_the_limits_of_the_documents():
+    assert [limits(plain("dev").service(name)) for name in sorted(SAMPLE)] == [(1, 2048), (1, 2048)]
+
+
+def test_the_defaults_are_production_s_table():
+    defaults = loaded(ROLE / "defaults" / "main.yml")["lakehouse_limits"]
+    assert defaults == loaded(ROOT / "inventories/prod/group_vars/lakehouse/main.yml")["lakehouse_limits"]
+
+
+PORTS = {
+    # service: host's ports in development; elsewhere there are none
+    "minio": [9000],
+    "metastore-db": [5433],
+    "hive-metastore": [9083],
+    "spark-master": [7077, 8082],
+    "spark-worker": [],
+    "trino": [],
+}
+
+
+@pytest.mark.parametrize("service", PORTS)
+def test_ports_are_open_in_development_alone_and_on_loopback(service):
+    published = plain("dev").service(service).published
+    assert sorted(port for _address, port, _protocol in published) == PORTS[service]
+    assert {address for address, _port, _protocol in published} <= {"127.0.0.1"}
+    assert [plain(environment).service(service).published for environment in ("staging", "prod")] == [(), ()]
+
+
+def test_ports_are_by_default_those_of_the_documents():
+    ports = loaded(ROLE / "defaults" / "main.yml")["lakehouse_ports"]
+    assert ports == {"minio": 9000, "metastore_db": 5432, "hive_metastore": 9083, "spark": 7077, "spark_ui": 8080}
+
+
+def test_trino_alone_is_behind_the_proxy_and_starts_before_its_predecessor_stops():
+    for environment, route in (("dev", ("lakehouse", "")), ("prod", ("web", "trino.example.org"))):
+        routed = {service.name: service.routes for service in plain(environment).services if service.routes}
+        assert list(routed) == ["trino"]
+        assert (routed["trino"][0].entrypoint, routed["trino"][0].host) == route
+    assert plain("prod").service("trino").order is Order.START_FIRST
+    assert plain("prod").service("spark-worker").order is Order.START_FIRST
+    for name in ("minio", "metastore-db", "hive-metastore", "spark-master"):
+        assert plain("prod").service(name).order is Order.STOP_FIRST
+
+
+@pytest.mark.parametrize("environment", ["staging", "prod"])
+def test_storage_and_metadata_have_no_way_out(environment):
+    assert internals(plain(environment)) == {
+        "lakehouse_lake": True,
+        "lakehouse_metadata": True,
+        "lakehouse_query": True,
+    }
+
+
+def test_only_the_metastore_reaches_its_database():
+    model = definition(variables("prod"))["services"]
+    assert [name for name, service in model.items() if "metadata" in service["networks"]] == [
+        "metastore-db",
+        "hive-metastore",
+    ]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_service_is_locked_up(environment):
+    for service in plain(environment).services:
+        host = service.container["HostConfig"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["ReadonlyRootfs"] is True
+        assert "no-new-privileges:true" in host["SecurityOpt"]
+        assert service.container.get("User", "") not in ("0", "root")
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_secrets_are_files_and_nowhere_in_the_model(environment):
+    known = variables(environment)
+    model = str(definition(known))
+    for name in SECRETS:
+        assert f"strong-{name}" not in model
+        assert templated(known, "{{ _lakehouse_secrets }}")[name] == f"strong-{name}"
+    for service in plain(environment).services:
+        wrong = [n for n in environment_of(service) if ("PASSWORD" in n or "SECRET" in n) and not n.endswith("_FILE")]
+        assert wrong == []
+
+
+def test_the_administrator_of_the_object_store_is_known_to_the_store_alone():
+    model = definition(variables("dev"))["services"]
+    assert [name for name, s in model.items() if "minio_root_password" in s.get("secrets", [])] == [
+        "minio",
+        "minio-init",
+    ]
+
+
+def test_a_layer_waits_for_the_one_below():
+    waits = {s.name: {d.service: d.condition for d in s.depends_on} for s in plain("dev").services}
+    healthy, completed = Condition.HEALTHY, Condition.COMPLETED
+    assert waits == {
+        "minio": {},
+        "minio-init": {"minio": healthy},
+        "metastore-db": {},
+        "hive-metastore": {"metastore-db": healthy, "minio": healthy, "minio-init": completed},
+        "spark-master": {"hive-metastore": healthy},
+        "spark-worker": {"spark-master": healthy},
+        "trino": {"hive-metastore": healthy, "minio": healthy, "minio-init": completed},
+        "ingestor": {"spark-worker": healthy, "hive-metastore": healthy},
+        "dbt": {"trino": healthy, "ingestor": completed},
+    }
+
+
+def test_trips_are_made_up_where_the_profile_wants_seed_data():
+    assert names(plain("dev")) == LONG | SAMPLE | {"minio-init"}
+    assert names(plain("prod")) == LONG | {"minio-init"}
+    assert plain("dev").service("ingestor").container["Cmd"][-2:] == ["100000", "2009"]
+
+
+def test_health_checks_ask_for_work():
+    checks = {s.name: s.container["Healthcheck"]["Test"] for s in plain("prod").services if not s.one_shot}
+    assert {name: check[1] for name, check in checks.items()} == {
+        "minio": "mc",
+        "metastore-db": "psql",
+        "hive-metastore": "metastore-check",
+        "spark-master": "spark-check",
+        "spark-worker": "spark-check",
+        "trino": "trino-ask",
+    }
+
+
+def test_another_object_store_takes_the_place_of_minio_by_one_variable():
+    read = stack("prod", lakehouse_s3_endpoint="https://s3.example.org")
+    assert names(read) == LONG - {"minio"}
+    for name in ("hive-metastore", "spark-master", "spark-worker", "trino"):
+        assert environment_of(read.service(name))["S3_ENDPOINT"] == "https://s3.example.org"
+    assert internals(read) == {"lakehouse_lake": False, "lakehouse_metadata": True, "lakehouse_query": True}
+    assert [item.name for item in read.backup.items if item.name != "config"] == ["metastore"]
+
+
+def test_the_database_and_every_bucket_are_backed_up():
+    items = {item.name for item in plain("prod").backup.items} - {"config"}
+    assert items == {"metastore", *(f"bucket-{b}" for b in ("lakehouse", "bronze", "silver", "gold", "warehouse"))}
+
+
+@pytest.mark.parametrize(("environment", "workers"), [("dev", 1), ("staging", 2), ("prod", 2)])
+def test_workers_are_as_many_as_the_profile_says(environment, workers):
+    assert plain(environment).service("spark-worker").replicas == workers
+
+
+def test_a_worker_offers_what_its_limit_leaves():
+    offered = {e: environment_of(plain(e).service("spark-worker")) for e in ENVIRONMENTS}
+    assert [(o["WORKER_CORES"], o["WORKER_MEMORY"]) for o in offered.values()] == [
+        ("2", "2150m"),
+        ("4", "7168m"),
+        ("8", "14336m"),
+    ]
+
+
+REFUSED = [
+    # given                                                 what is said
+    ({"lakehouse_trino_password": "short"}, "lakehouse_trino_password: 8 characters are the least"),
+    ({"lakehouse_buckets": ["bronze", "silver", "gold"]}, "lakehouse_buckets: warehouse is missing; tables lie there"),
+    ({"lakehouse_images": {"hive": "x:1"}}, "lakehouse_images.hive: unknown"),
+    ({"lakehouse_limits": {}}, "lakehouse_limits.minio: cpus and memory are wanted"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), REFUSED)
+def test_what_cannot_work_is_refused(given, said):
+    assert said in templated(variables("prod", **given), "{{ _lakehouse_wrong }}")
+    assert templated(variables("prod"), "{{ _lakehouse_wrong }}") == []
+
+
+@pytest.mark.parametrize("environment", ["staging", "prod"])
+@pytest.mark.parametrize("secret", SECRETS)
+def test_every_secret_is_a_placeholder_until_it_has_a_value(environment, secret):
+    vault = loaded(ROOT / "inventories" / environment / "group_vars/lakehouse/vault.yml")
+    assert f"vault_lakehouse_{secret}" in list(places(vault, "", ("CHANGE_THIS",)))
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_that_another_one_is_already_is_named(secret):
+    vault = loaded(ROOT / "inventories/dev/group_vars/lakehouse/vault.yml")
+    assert repeated(vault, ("vault_",), "CHANGE_THIS") == []
+    same = {**vault, f"vault_lakehouse_{secret}": "twice", "vault_other": "twice"}
+    assert repeated(same, ("vault_",), "CHANGE_THIS") == [f"vault_lakehouse_{secret} and vault_other"]
+
+
+def test_more_settings_of_trino_are_lines_of_a_file():
+    def lines(**given):
+        known = variables("prod", **given)
+        return templated(known, str(known["_lakehouse_configs"]["trino_more"])).splitlines()
+
+    assert lines() == ["# of lakehouse_trino_properties"]
+    more = lines(lakehouse_trino_properties={"query.max-memory": "1GB", "retry-policy": "TASK"})
+    assert more[1:] == ["query.max-memory=1GB", "retry-policy=TASK"]
+
+
+IMAGES = [
+    # given                                      wanted
+    ({"lakehouse_registry": ""}, {"spark": "build", "minio": "build", "postgres": "docker.io/library/postgres:17.6-trixie"}),
+    ({"lakehouse_registry": "r.example.org/l"}, {"spark": "r.example.org/l/spark:3.5.8", "trino": "r.example.org/l/trino:476"}),
+    ({"lakehouse_images": {"spark": "r.example.org/s:1"}}, {"spark": "r.example.org/s:1"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "wanted"), IMAGES)
+def test_images_that_are_wanted(given, wanted):
+    found = templated(variables("prod", **given), "{{ _lakehouse_images_wanted }}")
+    seen = {key: image.get("ref") or image["source"] for key, image in found.items()}
+    assert {key: seen[key] for key in wanted} == wanted
+
+
+def test_the_tags_are_the_versions_of_the_recipes():
+    recipes = ROOT / "roles" / "images" / "files" / "recipes"
+    said = {name: (recipes / name / "Dockerfile").read_text() for name in ("hive-metastore", "spark", "trino", "dbt")}
+    said |= {name: said[name] + (recipes / name / "requirements.txt").read_text() for name in ("spark", "dbt")}
+    versions = loaded(ROLE / "vars" / "main.yml")["_lakehouse_versions"]
+    assert [name for name in said if versions[name] not in said[name]] == []
+    assert versions["minio"] in (recipes / "minio" / "server" / "go.mod").read_text()
