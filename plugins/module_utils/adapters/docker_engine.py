@@ -417,8 +417,9 @@ class DockerEngine:
         Where the kernel does it for us, what the engine has paused was paused by somebody else, and stays so. Who is
         asked for by the id need not wait for an engine that is away.
         """
-        pid = self._frozen.pop(name, 0)
-        if pid and freezer.thaw(self.api.base_url, pid, name):
+        if name in self._frozen:
+            freezer.thaw(self.api.base_url, self._frozen[name], name)  # where the process is gone, nobody holds still
+            del self._frozen[name]
             return
         found = self._inspect(name)
         if found is None or not found["State"]["Running"]:
