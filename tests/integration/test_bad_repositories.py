@@ -109,6 +109,7 @@ def yard(harbour: Harbour, tmp_path: Path) -> Iterator[Yard]:
             volume.remove(force=True)
 
 
+@pytest.mark.more
 def test_it_is_full(yard: Yard) -> None:
     first, before = yard.made(), yard.harbour.identities()
     (yard.data / "large").write_bytes(os.urandom(40 * MIB))
@@ -142,6 +143,7 @@ def test_it_is_read_only(yard: Yard) -> None:
     yard.in_no_part([second, first])
 
 
+@pytest.mark.more
 def test_it_is_locked(yard: Yard) -> None:
     """By the living, who are named and left alone; by the dead, whose lock is taken away without being asked for."""
     first, before = yard.made(), yard.harbour.identities()
@@ -157,6 +159,7 @@ def test_it_is_locked(yard: Yard) -> None:
     yard.in_no_part([second, first])
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("who", ["drill", "restore"])
 def test_it_is_lost_midway(yard: Yard, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made, before = yard.made(), yard.harbour.identities()
@@ -183,6 +186,7 @@ def test_it_is_lost_midway(yard: Yard, who: str, monkeypatch: pytest.MonkeyPatch
     assert again["outcome"] == ("proven" if who == "drill" else "restored"), again
 
 
+@pytest.mark.more
 def test_a_file_of_a_volume_cannot_be_read(yard: Yard) -> None:
     """A disk that answers with an error, as the memory of a process does at its first page."""
     before = yard.harbour.identities()
@@ -202,6 +206,7 @@ def test_a_file_of_a_volume_cannot_be_read(yard: Yard) -> None:
     yard.in_no_part([yard.made()])
 
 
+@pytest.mark.more
 def test_a_database_without_a_byte_goes_there_and_comes_back(yard: Yard) -> None:
     (yard.data / "jobs.db").write_bytes(b"")
     yard.made()
@@ -215,6 +220,7 @@ def test_a_database_without_a_byte_goes_there_and_comes_back(yard: Yard) -> None
         assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
+@pytest.mark.more
 def test_the_disk_has_no_room_for_a_drill(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     made, before = yard.made(), yard.harbour.identities()
     monkeypatch.setattr(scratches, "ROOM", 1e9)

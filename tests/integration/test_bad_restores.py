@@ -15,7 +15,7 @@ from .test_backups import Shop, shop
 from .test_drills import drilled, left_over, reforged
 from .test_restoring import restored
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.more]
 __all__ = ["shop"]
 
 
