@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from ..adapters.afterwards import Waiting, afterwards
 from ..adapters.local import Busy, locked
@@ -22,8 +21,7 @@ PATIENCE = 600.0
 AGAIN = 1.0
 
 
-@contextmanager
-def watched(request: Request) -> Iterator[Waiting]:
+def watched(request: Request) -> AbstractContextManager[Waiting]:
     """While inside, our end is waited for."""
     words = {
         "name": request.name,
@@ -32,8 +30,7 @@ def watched(request: Request) -> Iterator[Waiting]:
         "docker_host": request.docker_host,
         "wait": PATIENCE,
     }
-    with afterwards(__name__, "mend", words) as waiting:
-        yield waiting
+    return afterwards(__name__, "mend", words)
 
 
 def mend(name: str, state_dir: str, config_dir: str, docker_host: str, wait: float = 0.0) -> list[str]:
