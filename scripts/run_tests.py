@@ -46,6 +46,7 @@ BAD_DAYS = [
     "bad_restores",
     "silent_repositories",
     "clock_jumps",
+    "engine_restarts",
     "backups",
     "drills",
     "restoring",

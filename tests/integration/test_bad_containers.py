@@ -20,7 +20,7 @@ from docker.errors import APIError
 from .test_backup_bad_days import during, nothing_happened
 from .test_backups import KILLED, Shop, let_go_on, shop
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.more]
 __all__ = ["shop"]
 
 
@@ -99,7 +99,6 @@ def test_who_is_renamed_is_still_known(shop: Shop, monkeypatch: pytest.MonkeyPat
     assert shop.vault.leftovers(shop.harbour.name) == []
 
 
-@pytest.mark.more
 def test_another_container_of_the_same_name_is_let_alone(shop: Shop) -> None:
     """A killed backup held one still; whoever has its name by now was paused by somebody else."""
     writer = writer_of(shop)

@@ -69,6 +69,7 @@ def test_a_clock_that_was_ahead_leaves_nothing_that_counts_for_ever(vault: Vault
     assert shown(next(m for m in vault.sets("shop") if m.id == "s-2"), vault.proofs("shop"))["proven"] == 0.0
 
 
+@pytest.mark.more
 def test_a_clock_that_went_back_removes_nothing(vault: Vault, tmp_path: Path, jump: Jump) -> None:
     for name, age in (("s-1", 40), ("s-2", 10), ("s-3", 1)):
         sealed(vault, name, age, proven=True)
@@ -81,6 +82,7 @@ def test_a_clock_that_went_back_removes_nothing(vault: Vault, tmp_path: Path, ju
     assert kept(vault, tmp_path) == ["s-3", "s-2"], "and then retention goes on"
 
 
+@pytest.mark.more
 def test_a_set_is_made_whatever_the_clock_does_meanwhile(
     harbour: Harbour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

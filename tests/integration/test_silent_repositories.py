@@ -105,6 +105,7 @@ def test_all_who_ask_it_end(silent: int, tmp_path: Path) -> None:
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.more
 def test_a_backup_begins_with_the_question_and_ends_with_it(silent: int, harbour: Harbour, tmp_path: Path) -> None:
     plan = {"backup": {"items": {"results": {"type": "path", "path": str(tmp_path)}}}}
     harbour.deployed({"web": web()}, **{"x-quaylock": plan})
@@ -127,6 +128,7 @@ def restic(tmp_path: Path) -> Restic:
     return made
 
 
+@pytest.mark.more
 def test_who_works_is_waited_for(restic: Restic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than any limit, as long as bytes move: a producer that thinks, and a reader that is slow."""
     monkeypatch.setattr(restic_process, "PATIENCE", 1.0)

@@ -71,6 +71,8 @@ class DockerEngine:
         self._known: dict[str, Json] = {}
         self._images = images.Images(client)
         self._addresses = threading.Lock()
+        self._frozen: dict[str, int] = {}
+        """container id -> process, of those that the kernel holds still for us"""
 
     # -- images ---------------------------------------------------------------
 
@@ -450,7 +452,10 @@ class DockerEngine:
     def pause(self, name: str) -> None:
         """Its processes are frozen; done if they are already."""
         found = self._details(name)
-        if found["State"]["Paused"] or freezer.freeze(self.api.base_url, found["State"]["Pid"], found["Id"]):
+        if found["State"]["Paused"]:
+            return
+        if freezer.freeze(self.api.base_url, found["State"]["Pid"], found["Id"]):
+            self._frozen[found["Id"]] = found["State"]["Pid"]
             return
         with asking(f"pausing {name}"):
             self.api.pause(name)
@@ -458,8 +463,13 @@ class DockerEngine:
     def unpause(self, name: str) -> None:
         """Its processes go on; done if they do already, or if it is gone.
 
-        Where the kernel does it for us, what the engine has paused was paused by somebody else, and stays so.
+        Where the kernel does it for us, what the engine has paused was paused by somebody else, and stays so. Who is
+        asked for by the id need not wait for an engine that is away.
         """
+        if name in self._frozen:
+            freezer.thaw(self.api.base_url, self._frozen[name], name)  # where the process is gone, nobody holds still
+            del self._frozen[name]
+            return
         found = self._inspect(name)
         if found is None or not found["State"]["Running"]:
             return

@@ -5,22 +5,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from contextlib import AbstractContextManager
 
 from ..adapters.afterwards import Waiting, afterwards
 from ..adapters.local import Busy, locked
 from ..host import open_host, serving_stack
 from ..journal import SqliteJournal
+from ..ports import PortError
 from ..request import Request
 from .writers import recover
 
 PATIENCE = 600.0
-"""seconds to wait for the lock of who died: the kernel frees it at once, unless others hold it as well"""
+"""seconds to wait for an engine that is away; and for the lock of who died, which the kernel frees at once"""
+AGAIN = 1.0
 
 
-@contextmanager
-def watched(request: Request) -> Iterator[Waiting]:
+def watched(request: Request) -> AbstractContextManager[Waiting]:
     """While inside, our end is waited for."""
     words = {
         "name": request.name,
@@ -29,8 +30,7 @@ def watched(request: Request) -> Iterator[Waiting]:
         "docker_host": request.docker_host,
         "wait": PATIENCE,
     }
-    with afterwards(__name__, "mend", words) as waiting:
-        yield waiting
+    return afterwards(__name__, "mend", words)
 
 
 def mend(name: str, state_dir: str, config_dir: str, docker_host: str, wait: float = 0.0) -> list[str]:
@@ -44,8 +44,15 @@ def mend(name: str, state_dir: str, config_dir: str, docker_host: str, wait: flo
     with contextlib.closing(SqliteJournal(request.journal_path)) as journal:
         if not journal.unfinished_of("backup", name):
             return []
+    until = time.monotonic() + wait
     with contextlib.suppress(Busy), locked(request.locks, name, request.who, wait):
-        host, journal = open_host(request)
-        stack = serving_stack(name, journal)
-        return recover(host, stack, journal) if stack else []
+        while True:
+            try:
+                host, journal = open_host(request)
+                stack = serving_stack(name, journal)
+                return recover(host, stack, journal) if stack else []
+            except PortError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(AGAIN)  # the engine is away, which may be what killed the backup
     return []

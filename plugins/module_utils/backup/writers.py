@@ -32,6 +32,9 @@ def hold_still(host: Host, stack: str, writer: Writer, still: Still) -> None:
 
 def go_on(host: Host, stack: str, writer: Writer, still: Still) -> None:
     """It may have gone on already, and one that is gone has nothing to go on with."""
+    if still.id and writer.how is Quiet.PAUSE:
+        host.engine.unpause(still.id)  # and asks no engine first, which may be starting again
+        return
     name = _named(host, stack, still)
     if not name:
         return
