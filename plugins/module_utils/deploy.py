@@ -120,7 +120,11 @@ def roll_out(request: Request, wanted: Wanted, rollout: str, restored: bool = Fa
         ran=frozenset() if restored else ran_before(journal, wanted),
         at_once=max(AT_ONCE, (os.cpu_count() or 1) // 2),
     )
-    lacking = () if restored else verify.have_images(host, stack, notes.append)
+
+    def say(what: str) -> None:
+        journal.log(rollout, host.clock.now(), "note", {"said": what[:500]})
+
+    lacking = () if restored else verify.have_images(host, stack, say)
     if lacking:
         state = replace(state, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=lacking)
     state = state if lacking else run(host, state)

@@ -98,11 +98,7 @@ def verified(host: Host, request: Request, journal: SqliteJournal, stack: Stack,
     # what was logged before it passed the last time has been looked at
     passed = journal.verification(stack.name, release[0], (evidence.VERIFIED,))
     since = float(passed.get("began") or journal.begun(release[0]))
-    contents = {
-        f.key: content
-        for f in stack.files
-        if f.kind == "secret" and (content := host.files.read(f.host_path)) is not None
-    }
+    contents = _contents(host, stack)
     redacted = evidence.redacting(contents.values())
 
     def tell(about: Json) -> None:
@@ -168,9 +164,8 @@ class _Crew:
         if isinstance(ask, Exec):
             code, said = self.engine.exec(name, ask.command, check.timeout, self._environment)
             return Answer(code, said)
-        status, body = self.engine.request(
-            name, ask.port, ask.method, ask.path, *self._sent(ask), timeout=check.timeout, most=BODY
-        )
+        headers, sent = self._sent(ask)
+        status, body = self.engine.request(name, ask.port, ask.method, ask.path, headers, sent, check.timeout, BODY)
         return Answer(status, body)
 
     def heard(self, state: Verification, event: Event) -> None:
