@@ -162,11 +162,9 @@ class _Crew:
         if not name:
             return Answer(None, problem=f"no replica of {ask.service} runs")
         if isinstance(ask, Exec):
-            code, said = self.engine.exec(name, ask.command, check.timeout, self._environment)
-            return Answer(code, said)
+            return Answer(*self.engine.exec(name, ask.command, check.timeout, self._environment))
         headers, sent = self._sent(ask)
-        status, body = self.engine.request(name, ask.port, ask.method, ask.path, headers, sent, check.timeout, BODY)
-        return Answer(status, body)
+        return Answer(*self.engine.request(name, ask.port, ask.method, ask.path, headers, sent, check.timeout, BODY))
 
     def heard(self, state: Verification, event: Event) -> None:
         """What came back may hold a secret, so only what was judged is written down."""
