@@ -133,6 +133,7 @@ class ActionModule(ActionBase):
         host = variables.get("inventory_hostname", "")
         ask = {k: args[k] for k in ("name", "again", "state_dir", "docker_host") if k in args}
         since, last, first = 0, time.monotonic(), 0.0
+        above: list[tuple[str, int, Timeline]] = []  # who began the one that is followed, and where they were left
         shown: set[str] = set()
         screen = Screen(variables)
         told = Timeline()
@@ -158,10 +159,11 @@ class ActionModule(ActionBase):
             last = time.monotonic()
             if news.get("failed"):
                 return news
-            told = read(((e["at"], e["what"], e["details"]) for e in news["events"]), told)
+            events = _up_to_another(news["events"])
+            told = read(((e["at"], e["what"], e["details"]) for e in events), told)
             if screen.there:
                 screen.draw(board.rollout(told, f"{host} {name}", told.now, screen.width))
-            for entry in news["events"]:
+            for entry in events:
                 since, first = entry["seq"], first or entry["at"]
                 if screen.there:
                     continue
@@ -170,7 +172,12 @@ class ActionModule(ActionBase):
                 if _gist(text) not in shown or entry["what"] != "done":
                     self._show(host, name, entry["at"] - first, text)
                 shown.add(_gist(text))
-            if news["answer"] is not None:
+            if events and events[-1]["details"].get("follow"):
+                above.append((rollout, since, told))
+                rollout, since, told = str(events[-1]["details"]["follow"]), 0, Timeline()
+            elif news["answer"] is not None and above:
+                rollout, since, told = above.pop()
+            elif news["answer"] is not None:
                 answer = dict(news["answer"])
                 answer.setdefault("changed", True)
                 answer["seconds"] = round(time.monotonic() - began, 1)
@@ -185,6 +192,12 @@ class ActionModule(ActionBase):
 def _gist(text: str) -> str:
     """A line without its measures; the numbers of replicas stay."""
     return re.sub(r"(?<![\w-])\d[\d.]*", "#", text)
+
+
+def _up_to_another(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries up to one that says that another rollout has begun, which is followed first."""
+    leading = [place for place, entry in enumerate(events) if entry["details"].get("follow")]
+    return events[: leading[0] + 1] if leading else events
 
 
 def _listed(value: Any) -> list[Any]:

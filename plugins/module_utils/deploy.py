@@ -120,7 +120,11 @@ def roll_out(request: Request, wanted: Wanted, rollout: str, restored: bool = Fa
         ran=frozenset() if restored else ran_before(journal, wanted),
         at_once=max(AT_ONCE, (os.cpu_count() or 1) // 2),
     )
-    lacking = () if restored else verify.have_images(host, stack, notes.append)
+
+    def say(what: str) -> None:
+        journal.log(rollout, host.clock.now(), "note", {"said": what[:500]})
+
+    lacking = () if restored else verify.have_images(host, stack, say)
     if lacking:
         state = replace(state, phase=Phase.DONE, outcome=Outcome.REFUSED, findings=lacking)
     state = state if lacking else run(host, state)
@@ -158,10 +162,11 @@ def _verified(host: Host, request: Request, wanted: Wanted, state: Rollout, jour
     if why:
         serving = f"release {release} serves, because {why}"
         text = evidence.failure_text(name, found, "is not verified", serving, request.again)
+        journal.milestone(state.id, "finished", host.clock.now(), {"outcome": "not verified"})
         return {"verification": found, "failed": True, "outcome": "not verified", "msg": text}
     before = kept[1].id
-    journal.log(state.id, host.clock.now(), "note", {"said": f"it is not verified: going back to {before}"})
-    back = _returned(request, before)
+    journal.result(found["id"], {**found, "undone": True})
+    back = _returned(request, before, state.id)
     failures = [
         {"service": c["name"], "replica": "", "reason": c["said"], "said": c["asked"], "logs": c["output"]}
         for c in found["checks"]
@@ -169,18 +174,22 @@ def _verified(host: Host, request: Request, wanted: Wanted, state: Rollout, jour
     ]
     answer = {"verification": found, "failed": True, "changed": True, "failures": failures}
     if back["outcome"] not in (Outcome.DEPLOYED.value, "not verified"):
+        journal.result(found["id"], found)
         serving = f"the return to release {before} failed too:\n{back.get('msg', back['outcome'])}"
         text = evidence.failure_text(name, found, "could not be undone", serving, request.again)
-        return {**answer, "outcome": Outcome.INCOMPLETE.value, "msg": text}
+        ended = back["outcome"] if back["outcome"] == Outcome.INCOMPLETE.value else "not verified"
+        journal.milestone(state.id, "finished", host.clock.now(), {"outcome": ended})
+        return {**answer, "outcome": ended, "msg": text}
     again = back.get("verification")
     serving = f"what release {before} was serves again, as {back['rollout']}"
     serving += f", {evidence.summary(again)}" if again else ""
     text = evidence.failure_text(name, found, "was rolled back", serving, request.again)
+    journal.milestone(state.id, "finished", host.clock.now(), {"outcome": Outcome.ROLLED_BACK.value})
     return {**answer, "outcome": Outcome.ROLLED_BACK.value, "msg": text, "returned_to": back["rollout"]}
 
 
-def _returned(request: Request, release: str) -> dict[str, Any]:
-    """Return to a kept release. The caller holds the lock."""
+def _returned(request: Request, release: str, followed: str) -> dict[str, Any]:
+    """Return to a kept release. The caller holds the lock; who follows the rollout `followed` is told of this one."""
     asked = replace(
         request,
         asked={**request.asked, "release": release},
@@ -192,6 +201,8 @@ def _returned(request: Request, release: str) -> dict[str, Any]:
         wanted = wanted_of(asked)
         with contextlib.closing(SqliteJournal(request.journal_path)) as journal:
             rollout = begin(asked, wanted.model, journal)
+            about = {"said": f"it is not verified: going back to {release}", "follow": rollout}
+            journal.log(followed, time.time(), "note", about)
         return roll_out(asked, wanted, rollout)
     except (Invalid, PortError) as error:
         return {"outcome": Outcome.REFUSED.value, "msg": str(error)}

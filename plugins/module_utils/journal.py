@@ -39,6 +39,12 @@ _RELEASES = (
     " AND t.outcome = 'removed'), 0)"
 )
 """what can be returned to: committed, and not taken down since"""
+_STANDS = (
+    "(NOT EXISTS (SELECT 1 FROM rollouts AS v WHERE v.stack = releases.stack AND v.kind = 'verify'"
+    " AND json_extract(v.asked, '$.release') = releases.id AND json_extract(v.result, '$.undone'))"
+    " OR begun = (SELECT MAX(r.begun) FROM releases AS r WHERE r.stack = releases.stack))"
+)
+"""of those: not one that did not pass its verification, and was returned from"""
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -308,10 +314,13 @@ class SqliteJournal:
         return [Summary(*[*row[:-1], json.loads(row[-1])]) for row in rows]
 
     def releases(self, stack: str, limit: int = KEEP) -> list[Release]:
-        """What can be returned to, the serving one first. A teardown lets all of them go."""
+        """What can be returned to, the serving one first. A teardown lets all of them go.
+
+        What did not pass its verification and was returned from is none of them, and takes nobody's place.
+        """
         rows = self._all(
-            "SELECT id, stack, who, committed_at, asked, model, committed FROM releases WHERE stack = ?"
-            " ORDER BY begun DESC LIMIT ?",
+            "SELECT id, stack, who, committed_at, asked, model, committed FROM releases"  # noqa: S608
+            f" WHERE {_STANDS} AND stack = ? ORDER BY begun DESC LIMIT ?",
             (stack, limit),
         )
         return [
@@ -354,13 +363,13 @@ class SqliteJournal:
         """
         with self._lock:
             self._db.execute(
-                "DELETE FROM rollouts WHERE ended < ? AND id NOT IN"
+                "DELETE FROM rollouts WHERE ended < ? AND id NOT IN"  # noqa: S608
                 " (SELECT id FROM (SELECT id, MAX(begun) FROM rollouts"  # SQLite takes id from the row of the maximum
                 " WHERE committed IS NOT NULL OR (kind = 'teardown' AND outcome = 'removed') GROUP BY stack))"
                 " AND id NOT IN (SELECT id FROM (SELECT id, MAX(begun) FROM rollouts WHERE kind = 'verify'"
                 " AND outcome IN ('verified', 'failed') GROUP BY stack))"
                 " AND id NOT IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY stack ORDER BY begun DESC)"
-                " AS place FROM releases) WHERE place <= ?)",
+                f" AS place FROM releases WHERE {_STANDS}) WHERE place <= ?)",
                 (now - days * 86400, max(1, keep)),
             )
             self._db.execute("DELETE FROM events WHERE rollout NOT IN (SELECT id FROM rollouts)")

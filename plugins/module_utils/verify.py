@@ -98,11 +98,7 @@ def verified(host: Host, request: Request, journal: SqliteJournal, stack: Stack,
     # what was logged before it passed the last time has been looked at
     passed = journal.verification(stack.name, release[0], (evidence.VERIFIED,))
     since = float(passed.get("began") or journal.begun(release[0]))
-    contents = {
-        f.key: content
-        for f in stack.files
-        if f.kind == "secret" and (content := host.files.read(f.host_path)) is not None
-    }
+    contents = _contents(host, stack)
     redacted = evidence.redacting(contents.values())
 
     def tell(about: Json) -> None:
@@ -166,12 +162,9 @@ class _Crew:
         if not name:
             return Answer(None, problem=f"no replica of {ask.service} runs")
         if isinstance(ask, Exec):
-            code, said = self.engine.exec(name, ask.command, check.timeout, self._environment)
-            return Answer(code, said)
-        status, body = self.engine.request(
-            name, ask.port, ask.method, ask.path, *self._sent(ask), timeout=check.timeout, most=BODY
-        )
-        return Answer(status, body)
+            return Answer(*self.engine.exec(name, ask.command, check.timeout, self._environment))
+        headers, sent = self._sent(ask)
+        return Answer(*self.engine.request(name, ask.port, ask.method, ask.path, headers, sent, check.timeout, BODY))
 
     def heard(self, state: Verification, event: Event) -> None:
         """What came back may hold a secret, so only what was judged is written down."""

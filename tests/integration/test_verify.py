@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +97,12 @@ def test_a_release_that_does_not_pass_is_undone(harbour: Harbour) -> None:
     serving = harbour.journal.release(harbour.name)
     assert serving is not None
     assert serving[0] == answer["returned_to"]
+    # what did not pass is in the history, and none of the releases that can be returned to
+    assert [r.id for r in harbour.journal.releases(harbour.name)] == [answer["returned_to"], first["rollout"]]
+    history = {s.id: s.outcome for s in harbour.journal.history(harbour.name)}
+    assert history[answer["rollout"]] == "rolled back"
+    follow = [e.details["follow"] for e in harbour.events(answer["rollout"]) if "follow" in e.details]
+    assert follow == [answer["returned_to"]]
     # asked for again, the good one is there already
     assert harbour.deploy(good, **about)["outcome"] == "unchanged"
 
@@ -285,6 +292,28 @@ def test_a_return_that_does_not_pass_is_told_and_stays(harbour: Harbour) -> None
     assert answer["outcome"] == "not verified"
     [body] = harbour.containers("web").values()
     assert "VERSION=1" in body["Config"]["Env"]
+
+
+def test_a_return_that_fails_leaves_what_serves(harbour: Harbour, tmp_path: Path) -> None:
+    state = tmp_path / "seen"
+    state.mkdir(mode=0o777)
+    state.chmod(0o777)
+
+    def services(version: str) -> dict[str, Any]:
+        # the third start is the return, and never becomes healthy
+        environment = {"VERSION": version, "STATE": "/state", "FAIL_ON_START": "3"}
+        return {"web": web(environment=environment, volumes=[f"{state}:/state"], gate={"deadline": "6s"})}
+
+    about = {"x-quaylock": declared(page={**PAGE, "json": {"version": "1"}})}
+    harbour.deployed(services("1"), **about)
+    answer = harbour.deploy(services("2"), **about)
+    assert (answer["outcome"], answer["failed"]) == ("not verified", True)
+    assert "could not be undone" in answer["msg"]
+    assert "did not pass its gate" in answer["msg"]
+    [body] = harbour.containers("web").values()
+    assert "VERSION=2" in body["Config"]["Env"]
+    assert harbour.journal.releases(harbour.name)[0].id == answer["rollout"]
+    assert harbour.journal.history(harbour.name)[1].outcome == "not verified"
 
 
 def test_a_stack_without_checks_has_nothing_to_verify(harbour: Harbour) -> None:

@@ -76,6 +76,20 @@ def test_kept_releases(path: str, outcomes: list[str], keep: int, expected: list
     assert [r.id for r in journal.releases("shop", keep)] == expected
 
 
+def test_what_was_returned_from_takes_nobodys_place(path: str) -> None:
+    journal = SqliteJournal(path)
+    for number in range(1, 5):
+        rollout(journal, f"r{number}", number * 1000)
+    for release in ("r2", "r4"):
+        journal.begin(f"v-{release}", "shop", "verify", "jane", 9000, {}, {"release": release})
+        journal.result(f"v-{release}", {"outcome": "failed", "undone": True})
+    assert [r.id for r in journal.releases("shop")] == ["r4", "r3", "r1"], "the one that serves is there in any case"
+    rollout(journal, "r5", 10000)
+    assert [r.id for r in journal.releases("shop", 3)] == ["r5", "r3", "r1"]
+    journal.prune(1000 * DAY, keep=3)
+    assert [r.id for r in journal.releases("shop")] == ["r5", "r3", "r1"]
+
+
 def test_the_retention_is_a_setting(path: str) -> None:
     journal = SqliteJournal(path)
     for day in range(20):

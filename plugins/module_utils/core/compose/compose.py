@@ -99,9 +99,8 @@ def read(name: str, definition: Mapping[str, Any], context: Context) -> Stack:
         )
     nodes = _active(root.at("services"), context)
     extra = root.at("x-quaylock")
-    others = {
-        key: entry for key, entry in root.at("services").items() if key not in nodes and key in verify_of.wanted(extra)
-    }
+    run = verify_of.wanted(extra)
+    others = {key: entry for key, entry in root.at("services").items() if key not in nodes and key in run}
     blue_green = extra.at("strategy").one_of(STRATEGIES, STRATEGIES[0]) == BLUE_GREEN
     root.close(_TOP)
     depends = _dependencies(root.at("services"), nodes)

@@ -267,7 +267,7 @@ def _pattern(node: Node) -> str:
         node.refuse("is empty, which everything matches", "write a regular expression")
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         node.refuse(f"is not a regular expression: {error}", "Python's syntax; in single quotes \\ stays as it is")
         return ""
     return text

@@ -204,6 +204,10 @@ REFUSED: list[tuple[str, str]] = [
         "{it: {run: {service: job}, matches: '('}}",
         "x-quaylock.verify.it.matches: is not a regular expression: missing )",
     ),
+    (
+        "{it: {run: {service: job}, matches: 'a{99999999999999999999}'}}",
+        "x-quaylock.verify.it.matches: is not a regular expression: the repetition number is too large",
+    ),
     ("{it: {run: {service: job}, matches: ''}}", "x-quaylock.verify.it.matches: is empty, which everything matches"),
     (
         "{it: {run: {service: job}, json: {a: [1]}}}",
