@@ -3,17 +3,22 @@
 """Run the stages of the tests, all of them or those that are named, and sum up as pytest does.
 
 A stage that fails does not keep the others from running. Logs and reports are in build/tests/.
+
+Stages that need an engine wait a lot: for downloads, for builds, for gates. Where others are asked for as well, these
+run beside them, nicely, one after the other; what such a stage says is printed as a whole when it has ended.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import queue
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -27,6 +32,10 @@ REPORTS = ROOT / "build" / "tests"
 COLLECTION = "ansible_collections.quaylock.stacks"
 EARLY = ["pebble", "traefik"]
 """from their Go modules: 2 and 5 to 12 minutes on two cores, once per engine"""
+LONG = ["docker", "backup", "calminer"]
+"""scenarios of molecule that begin first, so that none of them is left alone at the end; `docker` needs no image"""
+LATE = ["ingress-traefik"]
+"""scenarios that need an image of EARLY"""
 MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
 """checks, scenarios of molecule and files of integration tests that run side by side; each keeps a core busy"""
@@ -42,8 +51,29 @@ BAD_DAYS = [
     "bucket_items",
 ]
 """files of tests in which something happens to a backup, to a drill, or to a restore"""
-SIDE_BY_SIDE = ["-n", str(AT_ONCE), "--dist", "loadfile"]
-"""a file's tests share what they need, and stay together"""
+TWO = ["-n", str(AT_ONCE)]
+SIDE_BY_SIDE = [*TWO, "--dist", "loadfile", "--no-loadscope-reorder"]
+"""a file's tests share what they need, and stay together; files begin in the order that is given"""
+LONG_FILES = [
+    "backup_bad_days",
+    "pitfalls",
+    "rollout_routed",
+    "rollout_killed",
+    "rollout_steps",
+    "compose_conformance",
+    "backups",
+    "drills",
+    "restoring",
+    "traefik",
+    "service_names",
+    "ingress_switching",
+    "failure_actions",
+    "releases",
+    "blue_green",
+]
+"""integration tests that take about a minute or more: they begin first, so that none is left alone at the end"""
+NICE = 10
+"""of what runs beside the stages with an engine, where gates and clients are timed"""
 
 
 @dataclass
@@ -62,8 +92,20 @@ class Counts:
         return ", ".join(parts)
 
 
+class Beside(threading.local):
+    """What the stage of this thread has said so far, if it runs beside others."""
+
+    said: list[str] | None = None
+
+
+BESIDE = Beside()
+
+
 def say(text: str) -> None:
-    print(text, flush=True)
+    if BESIDE.said is None:
+        print(text, flush=True)
+    else:
+        BESIDE.said.append(text)
 
 
 def environment() -> dict[str, str]:
@@ -110,7 +152,7 @@ def lint() -> Counts:
         rc, said = logged(name, calls[name])
         return name, rc, said, time.monotonic() - began
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE if BESIDE.said is None else 1) as pool:
         # the long ones first, so that none of them is left alone at the end
         for done in as_completed([pool.submit(run, name) for name in reversed(calls)]):
             name, rc, said, took = done.result()
@@ -125,7 +167,11 @@ def pytest(name: str, *words: str) -> Counts:
     report = REPORTS / f"{name}.xml"
     report.unlink(missing_ok=True)
     call = [sys.executable, "-m", "pytest", "--no-header", "-q", f"--junitxml={report}", *words]
-    rc = subprocess.run(call, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, check=False).returncode
+    if BESIDE.said is None:
+        rc = subprocess.run(call, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, check=False).returncode
+    else:
+        rc, said = logged(name, call)
+        say(said.rstrip())
     if not report.exists():
         return Counts(failed=1)
     counts = Counts()
@@ -137,17 +183,20 @@ def pytest(name: str, *words: str) -> Counts:
 
 
 def simulate() -> Counts:
-    return pytest("simulate", "tests/simulation")
+    return pytest("simulate", "tests/simulation", *TWO)
 
 
 def molecule() -> Counts:
     """Every scenario, a few at a time. A scenario counts as one test beside those that testinfra ran in it."""
     wanted = os.environ.get("SCENARIO", "").split()
-    scenarios = wanted or sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    there = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    scenarios = wanted or [*LONG, *(s for s in there if s not in (*LONG, *LATE)), *LATE]
     logged("test-hosts", [sys.executable, "scripts/test_hosts.py"])
     counts = Counts()
 
     def run(scenario: str) -> tuple[str, int, str, float]:
+        if scenario in LATE:
+            EARLY_IMAGES.wait()
         began = time.monotonic()
         own = {"MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".cache" / "molecule" / scenario)}
         rc, said = logged(f"molecule-{scenario}", ["molecule", "test", "-s", scenario], own)
@@ -165,21 +214,34 @@ def molecule() -> Counts:
             if rc:
                 say("\n".join(f"    {line}" for line in plain.splitlines()[-80:]))
             counts += Counts(seen.get("passed", 0) + int(rc == 0), seen.get("failed", 0) + int(rc != 0))
+            if LANE.tell():
+                say("\n==> molecule goes on")
     return counts
 
 
+def files_of(names: list[str]) -> list[str]:
+    return [f"tests/integration/test_{name}.py" for name in names]
+
+
+def integration() -> Counts:
+    first = files_of(LONG_FILES)
+    then = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/integration/test_*.py"))
+    then = [file for file in then if file not in first]
+    return pytest("integration", *first, "tests/contract", *then, *MORE, *SIDE_BY_SIDE)
+
+
 def bad_days() -> Counts:
-    counts = pytest("bad-days", *(f"tests/integration/test_{name}.py" for name in BAD_DAYS), *SIDE_BY_SIDE)
+    counts = pytest("bad-days", *files_of(BAD_DAYS), *SIDE_BY_SIDE)
     say(f"  survived {counts.passed} of {counts.passed + counts.failed} that were tried")
     return counts
 
 
 STAGES: dict[str, Callable[[], Counts]] = {
     "lint": lint,
-    "unit": lambda: pytest("unit", "tests/unit"),
+    "unit": lambda: pytest("unit", "tests/unit", *TWO),
     "simulate": simulate,
     "molecule": molecule,
-    "integration": lambda: pytest("integration", "tests/contract", "tests/integration", *MORE, *SIDE_BY_SIDE),
+    "integration": integration,
     "e2e": lambda: pytest("e2e", "tests/e2e", *MORE),
 }
 EXTRA: dict[str, Callable[[], Counts]] = {"bad-days": bad_days}
@@ -217,27 +279,97 @@ def have_engine() -> bool:
     return True
 
 
-def images_early() -> subprocess.Popen[bytes] | None:
-    """Begin with the images that take minutes to build, beside the stages that need no engine.
+class EarlyImages:
+    """The images that take minutes to build, begun beside whatever does not need them.
 
-    An image that is there already is found by its content in a second.
+    An image that is there already is found by its content in a second. What failed here fails again, with its words,
+    in the test that needs it.
     """
-    if os.environ.get("SCENARIO") or not have_engine():
-        return None
-    call = [sys.executable, "-m", f"{COLLECTION}.tests.fixtures.images.recipes", *EARLY]
-    with (REPORTS / "images.log").open("wb") as log:
-        return subprocess.Popen(call, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    building: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        call = [sys.executable, "-m", f"{COLLECTION}.tests.fixtures.images.recipes", *EARLY]
+        with (REPORTS / "images.log").open("wb") as log:
+            self.building = subprocess.Popen(
+                call, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def wait(self) -> None:
+        if self.building is not None:
+            self.building.wait()
+
+    def needed(self) -> None:
+        """Wait for them, aloud."""
+        if self.building is None:
+            return
+        began = time.monotonic()
+        if self.building.poll() is None:
+            say(f"  waiting for images: {', '.join(EARLY)} (build/tests/images.log)")
+        self.wait()
+        waited, rc, self.building = time.monotonic() - began, self.building.returncode, None
+        if rc or waited > 1:
+            say(f"  images {'ready' if rc == 0 else 'FAILED'} after {waited:.1f} s of waiting")
 
 
-def wait_for_images(early: subprocess.Popen[bytes]) -> None:
-    """What failed there fails again, with its words, in the test that needs it."""
+EARLY_IMAGES = EarlyImages()
+
+
+@dataclass
+class Ran:
+    name: str
+    seconds: float
+    counts: Counts
+
+    def __str__(self) -> str:
+        return f"  {self.name:<12} {self.seconds:7.1f} s   {self.counts}"
+
+
+def ran(name: str) -> Ran:
     began = time.monotonic()
-    if early.poll() is None:
-        say(f"  waiting for images: {', '.join(EARLY)} (build/tests/images.log)")
-    rc = early.wait()
-    waited = time.monotonic() - began
-    if rc or waited > 1:
-        say(f"  images {'ready' if rc == 0 else 'FAILED'} after {waited:.1f} s of waiting")
+    say(f"\n==> {name}{'' if BESIDE.said is None else ', beside the others'}")
+    counts = {**STAGES, **EXTRA}[name]() if name not in WITH_ENGINE or have_engine() else Counts(failed=1)
+    return Ran(name, time.monotonic() - began, counts)
+
+
+class Lane:
+    """Stages without an engine, one after the other, beside those that have one."""
+
+    def __init__(self) -> None:
+        self.ran: list[Ran] = []
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, names: list[str]) -> None:
+        say(f"beside the other stages: {', '.join(names)}")
+        self._thread = threading.Thread(target=self._work, args=(names,), daemon=True)
+        self._thread.start()
+
+    def _work(self, names: list[str]) -> None:
+        os.nice(NICE)  # of this thread and of what it starts, on Linux
+        for name in names:
+            BESIDE.said = []
+            try:
+                self.ran.append(ran(name))
+            except Exception as error:  # it counts as a failure, and the others go on
+                say(f"  {type(error).__name__}: {error}")
+                self.ran.append(Ran(name, 0.0, Counts(failed=1)))
+            self._said.put("\n".join(BESIDE.said))
+
+    def tell(self) -> bool:
+        """Print what has ended, if anything has. Only one thread prints, and when nothing else is on its line."""
+        told = not self._said.empty()
+        while not self._said.empty():
+            say(self._said.get())
+        return told
+
+    def end(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        self.tell()
+
+
+LANE = Lane()
 
 
 def main(names: list[str]) -> int:
@@ -247,23 +379,27 @@ def main(names: list[str]) -> int:
         return 2
     REPORTS.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    total, lines, lock = Counts(), [], None
     names = names or [*STAGES]
-    early = images_early() if {*names} & WITH_ENGINE and names[0] not in WITH_ENGINE else None
-    for name in names:
-        start = time.monotonic()
-        say(f"\n==> {name}")
-        if name in WITH_ENGINE and lock is None:
-            lock = alone()
-        ready = name not in WITH_ENGINE or have_engine()
-        if name in WITH_ENGINE and early is not None:
-            wait_for_images(early)
-            early = None
-        counts = stages[name]() if ready else Counts(failed=1)
-        lines.append(f"  {name:<12} {time.monotonic() - start:7.1f} s   {counts}")
-        total += counts
-    say("\n" + "\n".join(lines))
+    engine = [name for name in names if name in WITH_ENGINE]
+    plain = [name for name in names if name not in WITH_ENGINE]
+    lock = alone() if engine else None
+    if engine and plain:
+        LANE.begin(plain)
+    if not os.environ.get("SCENARIO") and engine and (plain or "molecule" in engine) and have_engine():
+        EARLY_IMAGES.begin()
+    done = []
+    for name in engine or plain:
+        if name in WITH_ENGINE and name != "molecule":
+            EARLY_IMAGES.needed()
+        done.append(ran(name))
+        LANE.tell()
+    LANE.end()
+    done = sorted([*done, *LANE.ran], key=lambda each: names.index(each.name))
+    total = sum((each.counts for each in done), Counts())
+    say("\n" + "\n".join(map(str, done)))
     say(f" {total} in {time.monotonic() - began:.2f}s ".center(80, "="))
+    if lock is not None:
+        lock.close()
     return int(total.failed > 0)
 
 
