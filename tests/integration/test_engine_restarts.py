@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.more]
 
 
 class OwnEngine:
-    """A dockerd without a bridge and without rules of a firewall, so that it is in nobody's way."""
+    """A dockerd in a network of its own: in this machine's, even one without a bridge takes docker0 away."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,9 +42,8 @@ class OwnEngine:
         places = [f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid"]
         (self.folder / "daemon.json").write_text("{}")  # not the machine's
         quiet = [f"--config-file={self.folder}/daemon.json", "--bridge=none", "--iptables=false"]
-        quiet.append("--default-address-pool=base=10.231.0.0/16,size=24")
         with (self.folder / "log").open("ab") as log:
-            call = [program, "-H", self.url, *places, *quiet]
+            call = ["unshare", "--net", program, "-H", self.url, *places, *quiet]
             self.process = subprocess.Popen(call, stdout=log, stderr=log, start_new_session=True)
         until = time.monotonic() + 120
         while subprocess.run(["docker", "-H", self.url, "version"], capture_output=True, check=False).returncode:
