@@ -49,14 +49,14 @@ def test_volumes_of_a_database_and_of_items_are_replaced_as_a_whole() -> None:
 
 HOMES = [
     # where the server kept its files            volumes of the database          what is exchanged for it
-    ((),                                         ["data:/data"],                  ("data",)),
-    ((),                                         ["data:/data", "dumps:/dumps"],  ("data", "dumps")),
-    (("/data/16",),                              ["data:/data", "dumps:/dumps"],  ("data",)),
-    (("/data/16", "/dumps/fast"),                ["data:/data/", "dumps:/dumps"], ("data", "dumps")),
-    (("/data/pg/16",),                           ["dumps:/data", "data:/data/pg"], ("data",)),
-    (("/database",),                             ["data:/data"],                  ()),
-    (("/data",),                                 ["/srv/pg:/data", "dumps:/dumps"], ()),
-]  # fmt: skip
+    ((), ["data:/data"], ("data",)),
+    ((), ["data:/data", "dumps:/dumps"], ("data", "dumps")),
+    (("/data/16",), ["data:/data", "dumps:/dumps"], ("data",)),
+    (("/data/16", "/dumps/fast"), ["data:/data/", "dumps:/dumps"], ("data", "dumps")),
+    (("/data/pg/16",), ["dumps:/data", "data:/data/pg"], ("data",)),
+    (("/database",), ["data:/data"], ()),
+    (("/data",), ["/srv/pg:/data", "dumps:/dumps"], ()),
+]
 
 
 @pytest.mark.parametrize(("directories", "volumes", "exchanged"), HOMES)
@@ -86,11 +86,17 @@ def test_everything_is_moved_aside_and_nothing_is_left_that_destroys_it() -> Non
 
 NOW = [
     # the database now                             what is said
-    ({"volumes": ["/srv/pg:/data"]},               "service db keeps /data/16 in no volume of this stack"),
-    ({"volumes": ["dumps:/data"]},                 "service db kept /data/16 in volume data at /data, and has volume dumps at /data now"),
-    ({"volumes": ["data:/data/16"]},               "service db kept /data/16 in volume data at /data, and has volume data at /data/16 now"),
-    ({"volumes": ["data:/data", "dumps:/d"]},      ""),
-]  # fmt: skip
+    ({"volumes": ["/srv/pg:/data"]}, "service db keeps /data/16 in no volume of this stack"),
+    (
+        {"volumes": ["dumps:/data"]},
+        "service db kept /data/16 in volume data at /data, and has volume dumps at /data now",
+    ),
+    (
+        {"volumes": ["data:/data/16"]},
+        "service db kept /data/16 in volume data at /data, and has volume data at /data/16 now",
+    ),
+    ({"volumes": ["data:/data", "dumps:/d"]}, ""),
+]
 
 
 @pytest.mark.parametrize(("changed", "said"), NOW)
