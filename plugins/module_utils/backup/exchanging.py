@@ -65,7 +65,7 @@ class Exchange:
     def perform(self) -> None:
         """The stack stops, and has other data. Raises PortError."""
         self._write_down({"moves": [asdict(move) for move in self._moves]})
-        undoing.stop(self._host, self._name)
+        undoing.stop(self._host, self._name, self._journal)
         self._begun = True
         for move in self._moves:
             moving.move(move)
@@ -73,7 +73,7 @@ class Exchange:
     def undo(self) -> None:
         """Everything as it was, at whatever point this is. Raises PortError with what could not be put back."""
         if self._begun:
-            undoing.put_back(self._host, self._name, self._moves)
+            undoing.put_back(self._host, self._name, self._moves, self._journal)
         self._begun = False
         undoing.clear(self._host, self._staged, self._keeping.values())
 

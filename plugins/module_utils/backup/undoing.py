@@ -5,28 +5,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..adapters import moving
 from ..core.backup.places import Move
+from ..core.backup.stopping import stopping
+from ..host import serving_stack
 from ..journal import SqliteJournal
 from ..perform import Host
 from ..ports import PortError
 from . import extract
 
-GRACE = 30.0
+AT_ONCE = 8
 
 
-def stop(host: Host, stack: str) -> None:
+def stop(host: Host, stack: str, journal: SqliteJournal) -> None:
     """Every container of the stack, however many times it is asked for."""
-    for seen in host.engine.replicas(stack):
-        if seen.running:
-            host.engine.stop(seen.name, GRACE)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for group in stopping(serving_stack(stack, journal), host.engine.replicas(stack)):
+            for done in [pool.submit(host.engine.stop, name, grace) for name, grace in group]:
+                done.result()
 
 
-def put_back(host: Host, stack: str, moves: Sequence[Move]) -> None:
+def put_back(host: Host, stack: str, moves: Sequence[Move], journal: SqliteJournal) -> None:
     """Raises PortError with all that could not be put back."""
-    stop(host, stack)
+    stop(host, stack, journal)
     wrong = []
     for move in reversed(moves):
         try:
@@ -71,7 +75,7 @@ def recover(host: Host, stack: str, journal: SqliteJournal) -> list[str]:
             notes.append(f"restore {restore} was interrupted when it was done")
             continue
         if moves:
-            put_back(host, stack, moves)
+            put_back(host, stack, moves, journal)
         clear(host, staged, volumes)
         journal.milestone(restore, "finished", host.clock.now(), {"outcome": "interrupted"})
         notes.append(f"restore {restore} was interrupted, and all data is as it was before")
