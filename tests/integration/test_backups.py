@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -247,6 +248,7 @@ def test_a_flipped_bit_is_never_restored(shop: Shop, tmp_path: Path) -> None:
     pack[len(pack) // 3] ^= 1
     packs[0].chmod(0o600)
     packs[0].write_bytes(bytes(pack))
+    shutil.rmtree(shop.where.cache)  # it may be a pack of folders, which restic remembers
     with pytest.raises(PortError):
         extract.extract(shop.vault, shop.harbour.name, "latest", [], str(tmp_path / "set"))
     there = {p.name for p in (tmp_path / "set").iterdir()}

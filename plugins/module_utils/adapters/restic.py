@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,6 +66,10 @@ class Restic:
         self._live: dict[Running, frozenset[str]] = {}
         """what is being written, with its tags"""
         self._deaf_until, self._was_silent = 0.0, ""
+
+    def with_cache(self, folder: str) -> Restic:
+        """The same repository, of which nothing is known but what this folder has."""
+        return Restic(replace(self.repository, cache=folder), self.host, self._program, self._wait)
 
     def version(self) -> tuple[int, ...]:
         """Raises PortError where restic is missing, or older than the oldest that we know."""

@@ -52,16 +52,17 @@ def drill(request: Request, vault: Vault, wanted: str = LATEST, dry: bool = Fals
 
         engine: Any = host.engine
         folder = posixpath.join(request.state_dir, "backup", "drill", request.name)
-        tried = Scratch(host, engine, vault, manifest, folder, say)
         notes = []
-        try:
-            tried.clear()
-            begun = time.monotonic()
-            checks = tried_out(tried, drilled=True)
-            took = time.monotonic() - begun
-        finally:
-            with contextlib.suppress(PortError):
+        with vault.anew(f"{folder}.cache") as anew:
+            tried = Scratch(host, engine, anew, manifest, folder, say)
+            try:
                 tried.clear()
+                begun = time.monotonic()
+                checks = _read_again(anew, manifest) or tried_out(tried, drilled=True)
+                took = time.monotonic() - begun
+            finally:
+                with contextlib.suppress(PortError):
+                    tried.clear()
         proof = Proof(
             set=manifest.id,
             stack=request.name,
@@ -82,6 +83,15 @@ def drill(request: Request, vault: Vault, wanted: str = LATEST, dry: bool = Fals
         answer = {**told(request, manifest, proof), "notes": notes}
         _remember(journal, name, host.clock.now(), answer)
         return answer
+
+
+def _read_again(vault: Vault, manifest: Manifest) -> list[Check]:
+    """What is wrong with the manifest as it lies in the repository."""
+    try:
+        vault.reread(manifest)
+    except PortError as error:
+        return [Check("manifest", False, str(error))]
+    return []
 
 
 def tried_out(tried: Scratch, drilled: bool = False) -> list[Check]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
+import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +91,26 @@ class Vault:
         ]
         order = {m.id: place for place, m in enumerate(manifests.newest_first((m for _s, m in found), time.time()))}
         return sorted(found, key=lambda each: order[each[1].id])
+
+    @contextlib.contextmanager
+    def anew(self, folder: str) -> Iterator[Vault]:
+        """The same sets by what lies in the repository alone: what this host remembers of it would hide damage there.
+
+        `folder` is nobody else's, and is gone afterwards.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield Vault(self.repository.with_cache(posixpath.join(folder, "restic")), posixpath.join(folder, "sets"))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def reread(self, manifest: Manifest) -> None:
+        """Raises PortError where a set's manifest is not in the repository, or cannot be read from it."""
+        there = self.repository.snapshots({*tags_of(manifest.stack, manifest.id), MANIFEST})
+        if not there:
+            raise PortError(f"the manifest of set {manifest.id} is not in the repository any more")
+        for snapshot in there:
+            self._read(snapshot.id, snapshot.paths[0], manifests.read)
 
     def snapshots(self, stack: str = "") -> Sequence[Snapshot]:
         return self.repository.snapshots({f"{STACK}{stack}"} if stack else ())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 from ..core.backup.manifest import Part, Taken, differences
@@ -15,7 +16,9 @@ from .vault import Vault
 def verify(vault: Vault, stack: str, wanted: str = LATEST) -> dict[str, Any]:
     """Tell what of a set is not as it was written. Raises Invalid where there is no such set."""
     manifest = found(vault, stack, wanted)
-    differ = {taken.name: _differs(vault, taken) for taken in manifest.items}
+    with tempfile.TemporaryDirectory(prefix="quaylock-verify.") as folder, vault.anew(folder) as anew:
+        anew.reread(manifest)
+        differ = {taken.name: _differs(anew, taken) for taken in manifest.items}
     items = [{"name": t.name, "ok": not differ[t.name], "said": "; ".join(differ[t.name])} for t in manifest.items]
     answer: dict[str, Any] = {"changed": False, "set": manifest.id, "items": items, "notes": []}
     bad = [f"  why     {name}: {text}" for name, said in differ.items() for text in said]
