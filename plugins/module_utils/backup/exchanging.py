@@ -17,6 +17,7 @@ from ..core.items import Item, SqliteItem
 from ..core.model import Finding, Invalid, Stack, Volume
 from ..journal import SqliteJournal
 from ..perform import Host
+from ..ports import PortError
 from . import extract, undoing
 from .scratch import Scratch
 from .vault import Vault
@@ -78,13 +79,18 @@ class Exchange:
         undoing.clear(self._host, self._staged, self._keeping.values())
 
     def finish(self) -> list[str]:
-        """What keeps the old data. What would keep nothing goes."""
-        undoing.clear(self._host, (), [name for key, name in self._keeping.items() if key in self._nothing])
-        for move in self._moves:
+        """What keeps the old data. What would keep nothing goes if it can: from here on nothing is undone."""
+        keeping, moves, self._keeping, self._moves = self._keeping, self._moves, {}, ()
+        self._staged, self._begun = [], False
+        for name in [name for key, name in keeping.items() if key in self._nothing]:
+            with contextlib.suppress(PortError):
+                self._host.engine.remove_volume(name)
+        for move in moves:
             if moving.kept_nothing(move):
-                moving.remove(move.kept)
-        volumes = sorted(name for key, name in self._keeping.items() if key not in self._nothing)
-        paths = [move.kept for move in self._moves if not move.of_volume and os.path.lexists(move.kept)]
+                with contextlib.suppress(OSError):
+                    moving.remove(move.kept)
+        volumes = sorted(name for key, name in keeping.items() if key not in self._nothing)
+        paths = [move.kept for move in moves if not move.of_volume and os.path.exists(move.kept)]
         return [*(f"volume {name}" for name in volumes), *paths]
 
     def _keeper(self, key: str) -> str:
