@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import status
-from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, keeping
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, keeping, verifying
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.manifest import Manifest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.retention import Rule
 
@@ -140,6 +140,7 @@ BAD = [
 def test_a_set_that_is_not_whole_fails_its_drill(shop: Shop, bad: list[Any]) -> None:
     """One set, damaged in one way after another from a copy of the repository."""
     manifest = shop.made()
+    assert verifying.verify(shop.vault, shop.harbour.name)["outcome"] == "whole"
     before = shop.harbour.identities()
     safe = shop.repository.with_name("safe")
     shutil.copytree(shop.repository, safe)
@@ -147,6 +148,9 @@ def test_a_set_that_is_not_whole_fails_its_drill(shop: Shop, bad: list[Any]) -> 
         shutil.rmtree(shop.repository)  # and not what this host remembers of it: it hides nothing
         shutil.copytree(safe, shop.repository)
         damage(shop, manifest)
+        if damage in (flipped, missing):
+            seen = verifying.verify(shop.vault, shop.harbour.name)
+            assert (seen["outcome"], seen["failed"]) == ("damaged", True), damage.__name__
         answer = drilled(shop, manifest.id)
         assert answer["outcome"] == "failed", damage.__name__
         failed = [c for c in answer["checks"] if not c["ok"]]

@@ -16,12 +16,16 @@ from .vault import Vault
 def verify(vault: Vault, stack: str, wanted: str = LATEST) -> dict[str, Any]:
     """Tell what of a set is not as it was written. Raises Invalid where there is no such set."""
     manifest = found(vault, stack, wanted)
-    with tempfile.TemporaryDirectory(prefix="quaylock-verify.") as folder, vault.anew(folder) as anew:
-        anew.reread(manifest)
+    lost: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="quaylock-verify.") as folder, vault.anew(f"{folder}/anew") as anew:
+        try:
+            anew.reread(manifest)
+        except PortError as error:
+            lost.append(f"  why     manifest: {error}")
         differ = {taken.name: _differs(anew, taken) for taken in manifest.items}
     items = [{"name": t.name, "ok": not differ[t.name], "said": "; ".join(differ[t.name])} for t in manifest.items]
     answer: dict[str, Any] = {"changed": False, "set": manifest.id, "items": items, "notes": []}
-    bad = [f"  why     {name}: {text}" for name, said in differ.items() for text in said]
+    bad = lost + [f"  why     {name}: {text}" for name, said in differ.items() for text in said]
     if not bad:
         return {**answer, "outcome": "whole"}
     lines = [f"{stack}: set {manifest.id} is not in the repository as it was written", *bad]
