@@ -310,7 +310,8 @@ class Restic:
     def _undone(self, mark: str, ended: Ended) -> str:
         """Drop the snapshot that a failed call has made all the same; what is to be said where that fails."""
         with contextlib.suppress(PortError):
-            if ended.code < 0:
+            if ended.code:
+                # killed or interrupted: restic forgets a lock that it was just making
                 self.unlock()
             found = [snapshot.id for snapshot in self.snapshots([mark])]
             try:
@@ -408,8 +409,7 @@ class Restic:
         living = [lock for lock in found if lock not in dead]
         if dead:
             # restic asks whether a process lives by sending it SIGHUP, which kills whoever has got its number since
-            taken = any(_here(lock) and Path(f"/proc/{lock.pid}").exists() for lock in dead)
-            if not taken:
+            if not any(_taken(lock) for lock in dead):
                 self._asked("unlocking", ["unlock"])
             elif not living:
                 self._asked("unlocking", ["unlock", "--remove-all"])
@@ -473,15 +473,33 @@ class Restic:
         return ended
 
     def _free(self, work: Callable[[], T]) -> T:
-        """Do it, and again where somebody else has locked the repository."""
+        """Do it, and again where somebody else has locked the repository; the dead do not lock it."""
         until = time.monotonic() + self._wait
+        looked = False
         while True:
             try:
                 return work()
             except Failed as error:
-                if error.cause is not Cause.LOCKED or time.monotonic() >= until:
+                if error.cause is not Cause.LOCKED:
                     raise
+                gone = not looked and self._swept()
+                looked = True
+                if not gone and time.monotonic() >= until:
+                    raise
+                if gone:
+                    continue
             time.sleep(GLANCE)
+
+    def _swept(self) -> bool:
+        """Whether locks of the dead were in the way, and are not any more. Other calls of ours may be at work."""
+        try:
+            dead = [lock for lock in self.locks() if _is_dead(lock, self._program)]
+            if dead and not any(_taken(lock) for lock in dead):
+                self._ended(["unlock"], "unlocking")
+                return True
+        except PortError:
+            pass  # what is said of the work itself says more
+        return False
 
     @contextlib.contextmanager
     def _dumped(self, what: str, call: Sequence[str]) -> Iterator[io.BufferedReader]:
@@ -548,6 +566,11 @@ def _tags(tags: Collection[str], mark: str) -> set[str]:
 
 def _here(lock: Lock) -> bool:
     return lock.host == socket.gethostname()
+
+
+def _taken(lock: Lock) -> bool:
+    """Whether another process has its number by now."""
+    return _here(lock) and Path(f"/proc/{lock.pid}").exists()
 
 
 def _is_dead(lock: Lock, program: str) -> bool:
