@@ -1,0 +1,8 @@
+# Settings of Flask and Flask-AppBuilder: people log in with a password that Airflow's database knows the hash of.
+from flask_appbuilder.const import AUTH_DB
+
+AUTH_TYPE = AUTH_DB
+WTF_CSRF_ENABLED = True
+WTF_CSRF_TIME_LIMIT = None
+# five tries in 40 seconds and worker; said, because otherwise each start warns that nothing is
+RATELIMIT_STORAGE_URI = "memory://"
