@@ -34,7 +34,7 @@ def own_token() -> str:
 
 
 def run(url: str, job: str, run_id: str, parameters: Mapping[str, Any], token: str, deadline: float) -> dict[str, Any]:
-    """The result of this run, which is started unless it goes on or has succeeded already. `deadline`: seconds from now.
+    """The result of this run, which is started unless it goes on or has succeeded already; `deadline` in seconds.
 
     A server that is away or has forgotten the run is asked again, until the deadline. A run that failed before this
     call is started anew; one that fails during it raises JobFailed with the end of its output.

@@ -49,6 +49,8 @@ def administrator(name, password, migrated):
 
     with get_application_builder() as builder:
         manager = builder.sm
+        # permissions are given to roles, which there have to be
+        manager.sync_roles()
         builder.add_permissions(update_perms=True)
         manager.sync_roles()
         admin = manager.find_role("Admin")
