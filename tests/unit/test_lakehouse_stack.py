@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
 from functools import cache
 from pathlib import Path
@@ -21,9 +23,23 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "lakehouse"
 ENVIRONMENTS = ("dev", "staging", "prod")
-SECRETS = ("minio_root_password", "s3_secret_key", "metastore_db_password", "trino_password")
-LONG = {"minio", "metastore-db", "hive-metastore", "spark-master", "spark-worker", "trino"}
-SAMPLE = {"ingestor", "dbt"}
+SECRETS = (
+    "minio_root_password",
+    "s3_secret_key",
+    "metastore_db_password",
+    "trino_password",
+    "superset_db_password",
+    "superset_secret_key",
+    "superset_admin_password",
+    "airflow_db_password",
+    "airflow_secret_key",
+    "airflow_admin_password",
+    "jobs_token",
+)
+STORAGE = {"minio", "metastore-db", "superset-db", "airflow-db"}
+ANALYTICS = {"superset", "airflow-webserver", "airflow-scheduler"}
+LONG = STORAGE | ANALYTICS | {"hive-metastore", "spark-master", "spark-worker", "trino", "ingestor", "dbt"}
+ONE_SHOTS = {"minio-init", "superset-init", "airflow-init"}
 
 
 def loaded(path: Path) -> dict[str, Any]:
@@ -42,7 +58,7 @@ def variables(environment: str, **given: Any) -> dict[str, Any]:
         **loaded(inventory / "lakehouse" / "main.yml"),
         **loaded(ROLE / "vars" / "main.yml"),
         "_lakehouse_role": str(ROLE),
-        **{f"vault_lakehouse_{name}": f"strong-{name}" for name in SECRETS},
+        **{f"vault_lakehouse_{name}": f"strong-{name}-{'x' * 32}" for name in SECRETS},
         "images_resolved": {},
         **given,
     }
@@ -102,6 +118,13 @@ LIMITS = [
     ("spark-master", (1, 2048), (2, 4096), (4, 8192)),
     ("spark-worker", (2, 3072), (4, 10240), (8, 20480)),
     ("trino", (2, 4096), (4, 8192), (8, 16384)),
+    ("superset-db", (0.5, 512), (1, 2048), (2, 4096)),
+    ("airflow-db", (0.5, 512), (1, 2048), (2, 4096)),
+    ("superset", (1, 1024), (2, 4096), (4, 8192)),
+    ("airflow-webserver", (0.5, 1024), (1, 2048), (2, 4096)),
+    ("airflow-scheduler", (1, 1024), (2, 2048), (4, 4096)),
+    ("ingestor", (1, 2048), (1, 2048), (1, 2048)),
+    ("dbt", (1, 2048), (1, 2048), (1, 2048)),
 ]
 
 
@@ -114,10 +137,6 @@ def test_limits_are_those_of_the_documents(service, dev, staging, prod):
         assert one.container["HostConfig"]["MemoryReservation"] * 2 == one.container["HostConfig"]["Memory"]
 
 
-def test_the_applications_have_the_limits_of_the_documents():
-    assert [limits(plain("dev").service(name)) for name in sorted(SAMPLE)] == [(1, 2048), (1, 2048)]
-
-
 def test_the_defaults_are_production_s_table():
     defaults = loaded(ROLE / "defaults" / "main.yml")["lakehouse_limits"]
     assert defaults == loaded(ROOT / "inventories/prod/group_vars/lakehouse/main.yml")["lakehouse_limits"]
@@ -126,11 +145,17 @@ def test_the_defaults_are_production_s_table():
 PORTS = {
     # service: host's ports in development; elsewhere there are none
     "minio": [9000],
-    "metastore-db": [5433],
+    "metastore-db": [5435],
+    "superset-db": [5433],
+    "airflow-db": [5434],
     "hive-metastore": [9083],
     "spark-master": [7077, 8082],
     "spark-worker": [],
     "trino": [],
+    "superset": [],
+    "airflow-webserver": [],
+    "ingestor": [],
+    "dbt": [],
 }
 
 
@@ -144,35 +169,45 @@ def test_ports_are_open_in_development_alone_and_on_loopback(service):
 
 def test_ports_are_by_default_those_of_the_documents():
     ports = loaded(ROLE / "defaults" / "main.yml")["lakehouse_ports"]
-    assert ports == {"minio": 9000, "metastore_db": 5432, "hive_metastore": 9083, "spark": 7077, "spark_ui": 8080}
+    databases = {"metastore_db": 5432, "superset_db": 5433, "airflow_db": 5434}
+    assert ports == {"minio": 9000, **databases, "hive_metastore": 9083, "spark": 7077, "spark_ui": 8080}
 
 
-def test_trino_alone_is_behind_the_proxy_and_starts_before_its_predecessor_stops():
-    for environment, route in (("dev", ("lakehouse", "")), ("prod", ("web", "trino.example.org"))):
-        routed = {service.name: service.routes for service in plain(environment).services if service.routes}
-        assert list(routed) == ["trino"]
-        assert (routed["trino"][0].entrypoint, routed["trino"][0].host) == route
-    assert plain("prod").service("trino").order is Order.START_FIRST
-    assert plain("prod").service("spark-worker").order is Order.START_FIRST
-    for name in ("minio", "metastore-db", "hive-metastore", "spark-master"):
+WEB = {"trino": "trino", "superset": "superset", "airflow-webserver": "airflow"}
+
+
+def test_pages_are_behind_the_proxy_and_start_before_their_predecessor_stops():
+    for environment in ENVIRONMENTS:
+        routed = {s.name: s.routes[0] for s in plain(environment).services if s.routes}
+        assert set(routed) == set(WEB)
+        for name, route in routed.items():
+            own = (WEB[name], "") if environment == "dev" else ("web", variables(environment)["lakehouse_domains"][WEB[name]])
+            assert (route.entrypoint, route.host) == own
+    for name in (*WEB, "spark-worker"):
+        assert plain("prod").service(name).order is Order.START_FIRST
+    for name in LONG - {*WEB, "spark-worker"}:
         assert plain("prod").service(name).order is Order.STOP_FIRST
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])
 def test_storage_and_metadata_have_no_way_out(environment):
     assert internals(plain(environment)) == {
-        "lakehouse_lake": True,
-        "lakehouse_metadata": True,
-        "lakehouse_query": True,
+        f"lakehouse_{name}": True for name in ("lake", "metadata", "query", "jobs", "superset", "airflow")
     }
 
 
-def test_only_the_metastore_reaches_its_database():
+REACHED_BY = [
+    ("metastore-db", "metadata", {"hive-metastore"}),
+    ("superset-db", "superset", {"superset-init", "superset"}),
+    ("airflow-db", "airflow", {"airflow-init", "airflow-webserver", "airflow-scheduler"}),
+]
+
+
+@pytest.mark.parametrize(("database", "network", "clients"), REACHED_BY)
+def test_a_database_is_reached_by_its_own_service_alone(database, network, clients):
     model = definition(variables("prod"))["services"]
-    assert [name for name, service in model.items() if "metadata" in service["networks"]] == [
-        "metastore-db",
-        "hive-metastore",
-    ]
+    assert {name for name, service in model.items() if network in service["networks"]} == {database, *clients}
+    assert model[database]["networks"] == [network]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -191,7 +226,7 @@ def test_secrets_are_files_and_nowhere_in_the_model(environment):
     model = str(definition(known))
     for name in SECRETS:
         assert f"strong-{name}" not in model
-        assert templated(known, "{{ _lakehouse_secrets }}")[name] == f"strong-{name}"
+        assert templated(known, "{{ _lakehouse_secrets }}")[name] .startswith(f"strong-{name}-")
     for service in plain(environment).services:
         wrong = [n for n in environment_of(service) if ("PASSWORD" in n or "SECRET" in n) and not n.endswith("_FILE")]
         assert wrong == []
@@ -212,19 +247,28 @@ def test_a_layer_waits_for_the_one_below():
         "minio": {},
         "minio-init": {"minio": healthy},
         "metastore-db": {},
+        "superset-db": {},
+        "superset-init": {"superset-db": healthy},
+        "superset": {"superset-db": healthy, "superset-init": completed},
+        "airflow-db": {},
+        "airflow-init": {"airflow-db": healthy},
+        "airflow-webserver": {"airflow-db": healthy, "airflow-init": completed},
+        "airflow-scheduler": {"airflow-db": healthy, "airflow-init": completed},
         "hive-metastore": {"metastore-db": healthy, "minio": healthy, "minio-init": completed},
         "spark-master": {"hive-metastore": healthy},
         "spark-worker": {"spark-master": healthy},
         "trino": {"hive-metastore": healthy, "minio": healthy, "minio-init": completed},
         "ingestor": {"spark-worker": healthy, "hive-metastore": healthy},
-        "dbt": {"trino": healthy, "ingestor": completed},
+        "dbt": {"trino": healthy},
+        "sample": {"ingestor": healthy, "dbt": healthy},
     }
 
 
 def test_trips_are_made_up_where_the_profile_wants_seed_data():
-    assert names(plain("dev")) == LONG | SAMPLE | {"minio-init"}
-    assert names(plain("prod")) == LONG | {"minio-init"}
-    assert plain("dev").service("ingestor").container["Cmd"][-2:] == ["100000", "2009"]
+    assert names(plain("dev")) == LONG | ONE_SHOTS | {"sample"}
+    assert names(plain("prod")) == LONG | ONE_SHOTS
+    asked = environment_of(plain("dev").service("sample"))
+    assert [asked[name] for name in ("DAY", "DAYS", "ROWS", "SEED")] == ["2024-01-01", "31", "3000", "2009"]
 
 
 def test_health_checks_ask_for_work():
@@ -236,21 +280,35 @@ def test_health_checks_ask_for_work():
         "spark-master": "spark-check",
         "spark-worker": "spark-check",
         "trino": "trino-ask",
+        "superset-db": "psql",
+        "superset": "superset-check",
+        "airflow-db": "psql",
+        "airflow-webserver": "airflow-check",
+        "airflow-scheduler": "airflow-check",
+        "ingestor": "python",
+        "dbt": "python",
     }
 
 
 def test_another_object_store_takes_the_place_of_minio_by_one_variable():
     read = stack("prod", lakehouse_s3_endpoint="https://s3.example.org")
-    assert names(read) == LONG - {"minio"}
-    for name in ("hive-metastore", "spark-master", "spark-worker", "trino"):
+    assert names(read) == (LONG | ONE_SHOTS) - {"minio", "minio-init"}
+    for name in ("hive-metastore", "spark-master", "spark-worker", "trino", "ingestor"):
         assert environment_of(read.service(name))["S3_ENDPOINT"] == "https://s3.example.org"
-    assert internals(read) == {"lakehouse_lake": False, "lakehouse_metadata": True, "lakehouse_query": True}
-    assert [item.name for item in read.backup.items if item.name != "config"] == ["metastore"]
+    assert [name for name, internal in internals(read).items() if not internal] == ["lakehouse_lake"]
+    assert {item.name for item in read.backup.items} - {"config"} == {"metastore", "superset", "airflow"}
 
 
-def test_the_database_and_every_bucket_are_backed_up():
+def test_only_who_fetches_published_trips_has_a_way_out():
+    read = stack("prod", lakehouse_trips_url="https://trips.example.org/yellow_tripdata_%Y-%m.parquet")
+    model = definition(variables("prod", lakehouse_trips_url="https://trips.example.org/%Y-%m.parquet"))["services"]
+    assert [name for name, service in model.items() if "outside" in service["networks"]] == ["ingestor"]
+    assert [name for name, internal in internals(read).items() if not internal] == ["lakehouse_outside"]
+
+
+def test_the_databases_and_every_bucket_are_backed_up():
     items = {item.name for item in plain("prod").backup.items} - {"config"}
-    assert items == {"metastore", *(f"bucket-{b}" for b in ("lakehouse", "bronze", "silver", "gold", "warehouse"))}
+    assert items == {"metastore", "superset", "airflow", *(f"bucket-{b}" for b in ("lakehouse", "bronze", "silver", "gold", "warehouse"))}
 
 
 @pytest.mark.parametrize(("environment", "workers"), [("dev", 1), ("staging", 2), ("prod", 2)])
@@ -270,6 +328,7 @@ def test_a_worker_offers_what_its_limit_leaves():
 REFUSED = [
     # given                                                 what is said
     ({"lakehouse_trino_password": "short"}, "lakehouse_trino_password: 8 characters are the least"),
+    ({"lakehouse_superset_secret_key": "too-short-a-key"}, "lakehouse_superset_secret_key: 32 characters are the least"),
     ({"lakehouse_buckets": ["bronze", "silver", "gold"]}, "lakehouse_buckets: warehouse is missing; tables lie there"),
     ({"lakehouse_images": {"hive": "x:1"}}, "lakehouse_images.hive: unknown"),
     ({"lakehouse_limits": {}}, "lakehouse_limits.minio: cpus and memory are wanted"),
@@ -324,8 +383,34 @@ def test_images_that_are_wanted(given, wanted):
 
 def test_the_tags_are_the_versions_of_the_recipes():
     recipes = ROOT / "roles" / "images" / "files" / "recipes"
-    said = {name: (recipes / name / "Dockerfile").read_text() for name in ("hive-metastore", "spark", "trino", "dbt")}
-    said |= {name: said[name] + (recipes / name / "requirements.txt").read_text() for name in ("spark", "dbt")}
+    said = {name: (recipes / name / "Dockerfile").read_text() for name in ("hive-metastore", "spark", "trino", "dbt", "superset", "airflow")}
+    pinned = ("spark", "dbt", "superset", "airflow")
+    said |= {name: said[name] + (recipes / name / "requirements.txt").read_text() for name in pinned}
     versions = loaded(ROLE / "vars" / "main.yml")["_lakehouse_versions"]
     assert [name for name in said if versions[name] not in said[name]] == []
     assert versions["minio"] in (recipes / "minio" / "server" / "go.mod").read_text()
+
+
+def test_a_job_s_places_are_its_parameters():
+    for name in ("_lakehouse_jobs_of_spark", "_lakehouse_jobs_of_dbt"):
+        for job in templated(variables("dev"), "{{ " + name + " }}").values():
+            places = {place for part in job["command"] for place in re.findall(r"\{(\w+)\}", part)}
+            assert places == set(job["parameters"])
+            assert all(isinstance(value, str) or value is None for value in job["parameters"].values())
+
+
+def test_airflow_is_told_what_a_daily_run_is():
+    told = templated(variables("dev", lakehouse_daily_schedule=""), "{{ _lakehouse_settings_of_airflow | to_json }}")
+    assert json.loads(told) == {
+        "schedule": None,
+        "start": "2024-01-01",
+        "rows": 3000,
+        "seed": 2009,
+        "url": "",
+        "catchup": False,
+    }
+
+
+def test_a_release_is_verified_from_spark_to_superset():
+    checks = {check.name for check in plain("prod").verify.checks}
+    assert checks == {"buckets", "catalog", "daily-run", "trino-reads", "dbt-built", "superset", "quiet"}

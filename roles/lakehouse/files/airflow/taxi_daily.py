@@ -53,7 +53,10 @@ def run(url: str, job: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 @task
 def bronze() -> dict[str, Any]:
-    return run(SPARK, "bronze", {**asked(), "seed": str(SETTINGS["seed"]), "url": SETTINGS["url"]})
+    about = asked()
+    # what only proves something needs nobody outside
+    url = "" if about["prefix"] else SETTINGS["url"]
+    return run(SPARK, "bronze", {**about, "seed": str(SETTINGS["seed"]), "url": url})
 
 
 @task

@@ -1,8 +1,9 @@
 select
-    cast(tpep_pickup_datetime as date) as day,
+    day,
     vendor_id,
     count(*) as trips,
     sum(trip_distance) as distance,
-    sum(total_amount) as total
-from {{ source('bronze', 'taxi_trips') }}
+    sum(total_amount) as revenue,
+    sum(tip_amount) as tips
+from {{ source('silver', 'taxi_trips') }}
 group by 1, 2
