@@ -23,6 +23,7 @@ from urllib.parse import quote, urlsplit
 TOKEN_FILE = "/run/secrets/jobs_token"  # noqa: S105 - where it is, not what
 AWAY = (OSError, http.client.HTTPException, ValueError)
 """a server that is not there, not there yet, or that went away in the middle of a sentence"""
+PAUSE, LONGEST_PAUSE = 0.5, 2.0
 
 
 class JobFailed(Exception):
@@ -40,7 +41,7 @@ def run(url: str, job: str, run_id: str, parameters: Mapping[str, Any], token: s
     call is started anew; one that fails during it raises JobFailed with the end of its output.
     """
     until = time.monotonic() + deadline
-    known, accepted, pause, heard = False, False, 0.5, "nothing"
+    known, accepted, pause, heard = False, False, PAUSE, "nothing"
     path = f"/runs/{quote(job, safe='')}/{quote(run_id, safe='')}"
     body = json.dumps(dict(parameters))
     while True:
@@ -55,7 +56,7 @@ def run(url: str, job: str, run_id: str, parameters: Mapping[str, Any], token: s
             heard = answer.get("state") or answer.get("error") or f"status {status}"
             if status == 200:
                 if not known:
-                    known, accepted, pause = True, True, 0.5
+                    known, accepted, pause = True, True, PAUSE
                 if answer["state"] == "succeeded":
                     return answer["result"] or {}
                 if answer["state"] in ("failed", "stopped"):
@@ -68,7 +69,7 @@ def run(url: str, job: str, run_id: str, parameters: Mapping[str, Any], token: s
         if time.monotonic() + pause > until:
             raise JobFailed(f"{job}/{run_id} did not end within {deadline:g} s; last heard of it: {heard}")
         time.sleep(pause)
-        pause = min(2.0, pause * 1.25)
+        pause = min(LONGEST_PAUSE, pause * 1.25)
 
 
 def _asked(url: str, method: str, path: str, token: str, body: str | None) -> tuple[int, dict[str, Any]]:
