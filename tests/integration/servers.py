@@ -27,13 +27,11 @@ USER = "quay"
 
 @dataclass
 class Minio:
+    """`endpoint` stays the same when it starts again; another container may have got its address meanwhile."""
+
     container: Any
     password: str
-
-    @property
-    def endpoint(self) -> str:
-        self.container.reload()
-        return f"http://{self.container.attrs['NetworkSettings']['IPAddress']}:9000"
+    endpoint: str
 
     @property
     def s3(self) -> S3:
@@ -71,15 +69,23 @@ class Minio:
             time.sleep(0.2)
 
 
+def free_port() -> int:
+    """On the loopback, and nobody's for the moment."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
 @contextmanager
 def minio(client: Any) -> Iterator[Minio]:
-    password = secrets.token_hex(12)
+    password, port = secrets.token_hex(12), free_port()
     environment = {"MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": password}
     container = client.containers.create(
         recipe_image(client, "minio"), name=f"qb-minio-{secrets.token_hex(3)}", environment=environment,
-        read_only=True, tmpfs={"/tmp": ""},
+        read_only=True, tmpfs={"/tmp": ""}, ports={"9000/tcp": ("127.0.0.1", port)},
     )  # fmt: skip
-    made = Minio(container, password)
+    made = Minio(container, password, f"http://127.0.0.1:{port}")
     try:
         made.start()
         yield made
@@ -138,9 +144,7 @@ def sshd(folder: Path) -> Iterator[Sshd]:
     folder.mkdir(mode=0o700)
     for name in ("host", "key", "other"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     lines = {
         "Port": port,
         "ListenAddress": "127.0.0.1",
