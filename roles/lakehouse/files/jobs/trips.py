@@ -5,9 +5,9 @@
     trips.py bronze --day 2024-01-01 [--days 31] (--rows 3000 [--seed 2009] | --url https://.../yellow_tripdata_%Y-%m.parquet)
     trips.py silver --day 2024-01-01 [--days 31]
 
-bronze has the records as they are published, or made up with their columns and some of their flaws; silver has the trips
-that can be true, each once. Each step overwrites the days it is asked for, and nothing else: asked again, it leaves what
-was there. `--prefix verify_` keeps to tables of its own. The last line is `result` and what was counted, as JSON.
+bronze has the records as they are published, or made up with their columns and some of their flaws; silver has the
+trips that can be true, each once. Each step overwrites the days it is asked for, and nothing else: asked again, it
+leaves what was there. `--prefix verify_` keeps to tables of its own. The last line is `result` and what was counted.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def drawn(seed: int, what: str, below: int) -> Column:
 
 
 def made_up(spark: SparkSession, days: list[datetime.date], rows: int, seed: int) -> DataFrame:
-    """So many records for each day: some refunded, some without a distance, some that end before they begin, some twice."""
+    """So many records for each day. Some are refunds, some have no distance, end before they begin, or are there twice."""
 
     def cents(value: Column) -> Column:
         return value / 100
@@ -84,6 +84,7 @@ def made_up(spark: SparkSession, days: list[datetime.date], rows: int, seed: int
     peak = sql.when(drawn(seed, "peak", 2) == 0, 8).otherwise(18) * 3600 + drawn(seed, "around", 7200) - 3600
     moment = sql.when(drawn(seed, "rush", 3) == 0, peak).otherwise(drawn(seed, "moment", 86400))
     calendar = spark.createDataFrame([(day,) for day in days], "day date")
+    tip = sql.floor(sql.col("fare") * drawn(seed, "tip", 26) / 100)
     drawn_trips = (
         spark.range(rows, numPartitions=4)
         .withColumnRenamed("id", "number")
@@ -91,7 +92,7 @@ def made_up(spark: SparkSession, days: list[datetime.date], rows: int, seed: int
         .withColumn("hundredths", sql.when(flaw.between(4, 6), 0).otherwise(hundredths))
         .withColumn("seconds", 180 + hundredths * 2 + drawn(seed, "traffic", 900))
         .withColumn("fare", 300 + hundredths * 2 + drawn(seed, "waiting", 300))
-        .withColumn("tip", sql.when(drawn(seed, "generous", 3) > 0, sql.floor(sql.col("fare") * drawn(seed, "tip", 26) / 100)).otherwise(0))
+        .withColumn("tip", sql.when(drawn(seed, "generous", 3) > 0, tip).otherwise(0))
         .withColumn("tolls", sql.when(drawn(seed, "bridge", 40) == 0, 694).otherwise(0))
         .withColumn("airport", sql.when(drawn(seed, "airport", 30) == 0, 175).otherwise(0))
         .withColumn("sign", sql.when(flaw < 4, -1).otherwise(1))
@@ -180,7 +181,7 @@ def stored_sum(spark: SparkSession, name: str, days: list[datetime.date]) -> tup
     return row["n"], str(row["t"] or "0.00")
 
 
-def written(spark: SparkSession, records: DataFrame, name: str, columns: dict[str, str]) -> None:
+def written(records: DataFrame, name: str, columns: dict[str, str]) -> None:
     typed = records.select(*[sql.col(column).cast(kind).alias(column) for column, kind in columns.items()])
     typed.writeTo(name).overwritePartitions()
 
@@ -189,7 +190,7 @@ def bronze(spark: SparkSession, asked: argparse.Namespace, days: list[datetime.d
     columns = {"day": "date", **PUBLISHED}
     name = table(spark, asked.prefix, "bronze", columns)
     records = published(spark, days, asked.url) if asked.url else made_up(spark, days, asked.rows, asked.seed)
-    written(spark, records, name, columns)
+    written(records, name, columns)
     rows, total = stored_sum(spark, name, days)
     if not rows:
         sys.exit(f"no records of {days[0]} and {len(days) - 1} days after it were found")
@@ -225,7 +226,7 @@ def silver(spark: SparkSession, asked: argparse.Namespace, days: list[datetime.d
         "tip_amount",
         "total_amount",
     )
-    written(spark, trips, name, CLEAN)
+    written(trips, name, CLEAN)
     found = raw.count()
     kept = likely.count()
     rows, total = stored_sum(spark, name, days)
