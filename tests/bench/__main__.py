@@ -10,6 +10,7 @@ import sys
 from tests.bench.backups import backups
 from tests.bench.figures import table, write
 from tests.bench.newcomer import make_up
+from tests.bench.platform import platform
 from tests.bench.rollouts import ROOT, rollouts
 from tests.bench.scale import scale
 from tests.bench.simulation import simulation
@@ -20,6 +21,7 @@ BENCHES = {
     "scale": scale,
     "make_up": make_up,
     "backups": backups,
+    "platform": platform,
     "simulation": simulation,
     "verdict": verdict,
 }

@@ -6,72 +6,30 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 from ansible_collections.quaylock.stacks.plugins.lookup.placeholders import places
 from ansible_collections.quaylock.stacks.plugins.lookup.repeated_secrets import repeated
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import compose
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
-
-ROOT = Path(__file__).resolve().parents[2]
-ROLE = ROOT / "roles" / "lakehouse"
-ENVIRONMENTS = ("dev", "staging", "prod")
-SECRETS = (
-    "minio_root_password",
-    "s3_secret_key",
-    "metastore_db_password",
-    "trino_password",
-    "superset_db_password",
-    "superset_secret_key",
-    "superset_admin_password",
-    "airflow_db_password",
-    "airflow_secret_key",
-    "airflow_admin_password",
-    "jobs_token",
+from ansible_collections.quaylock.stacks.tests.fixtures.stacks.lakehouse import (
+    ROLE,
+    ROOT,
+    SECRETS,
+    definition,
+    loaded,
+    profiles_of,
+    templated,
+    variables,
 )
+
+ENVIRONMENTS = ("dev", "staging", "prod")
 STORAGE = {"minio", "metastore-db", "superset-db", "airflow-db"}
 ANALYTICS = {"superset", "airflow-webserver", "airflow-scheduler"}
 LONG = STORAGE | ANALYTICS | {"hive-metastore", "spark-master", "spark-worker", "trino", "ingestor", "dbt"}
 ONE_SHOTS = {"minio-init", "superset-init", "airflow-init"}
-
-
-def loaded(path: Path) -> dict[str, Any]:
-    loader = DataLoader()
-    loader.set_basedir(str(ROOT))
-    return loader.load_from_file(str(path), cache="none", trusted_as_template=True) or {}
-
-
-def variables(environment: str, **given: Any) -> dict[str, Any]:
-    """What the role sees there, without the parts that only a play knows."""
-    inventory = ROOT / "inventories" / environment / "group_vars"
-    return {
-        "inventory_hostname": "host",
-        **loaded(ROLE / "defaults" / "main.yml"),
-        **loaded(inventory / "all" / "main.yml"),
-        **loaded(inventory / "lakehouse" / "main.yml"),
-        **loaded(ROLE / "vars" / "main.yml"),
-        "_lakehouse_role": str(ROLE),
-        **{f"vault_lakehouse_{name}": f"strong-{name}-{'x' * 32}" for name in SECRETS},
-        "images_resolved": {},
-        **given,
-    }
-
-
-def templated(known: dict[str, Any], text: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Templar(loader=DataLoader(), variables=known).template(trust_as_template(text))
-
-
-def definition(known: dict[str, Any]) -> dict[str, Any]:
-    return yaml.safe_load(templated(known, (ROLE / "templates" / "compose.yaml.j2").read_text()))
 
 
 def stack(environment: str, **given: Any) -> Stack:
@@ -82,7 +40,7 @@ def stack(environment: str, **given: Any) -> Stack:
         secrets=dict.fromkeys(templated(known, "{{ _lakehouse_secrets }}"), "0123456789ab"),
         configs=dict.fromkeys(known["_lakehouse_configs"], "0123456789ab"),
         entrypoints={name: door["port"] for name, door in known["ingress_entrypoints"].items()},
-        profiles=tuple(templated(known, "{{ _lakehouse_profiles }}")),
+        profiles=profiles_of(known),
     )
     return compose.read(templated(known, "{{ lakehouse_name }}"), definition(known), context)
 
@@ -181,7 +139,11 @@ def test_pages_are_behind_the_proxy_and_start_before_their_predecessor_stops():
         routed = {s.name: s.routes[0] for s in plain(environment).services if s.routes}
         assert set(routed) == set(WEB)
         for name, route in routed.items():
-            own = (WEB[name], "") if environment == "dev" else ("web", variables(environment)["lakehouse_domains"][WEB[name]])
+            own = (
+                (WEB[name], "")
+                if environment == "dev"
+                else ("web", variables(environment)["lakehouse_domains"][WEB[name]])
+            )
             assert (route.entrypoint, route.host) == own
     for name in (*WEB, "spark-worker"):
         assert plain("prod").service(name).order is Order.START_FIRST
@@ -226,7 +188,7 @@ def test_secrets_are_files_and_nowhere_in_the_model(environment):
     model = str(definition(known))
     for name in SECRETS:
         assert f"strong-{name}" not in model
-        assert templated(known, "{{ _lakehouse_secrets }}")[name] .startswith(f"strong-{name}-")
+        assert templated(known, "{{ _lakehouse_secrets }}")[name].startswith(f"strong-{name}-")
     for service in plain(environment).services:
         wrong = [n for n in environment_of(service) if ("PASSWORD" in n or "SECRET" in n) and not n.endswith("_FILE")]
         assert wrong == []
@@ -308,7 +270,12 @@ def test_only_who_fetches_published_trips_has_a_way_out():
 
 def test_the_databases_and_every_bucket_are_backed_up():
     items = {item.name for item in plain("prod").backup.items} - {"config"}
-    assert items == {"metastore", "superset", "airflow", *(f"bucket-{b}" for b in ("lakehouse", "bronze", "silver", "gold", "warehouse"))}
+    assert items == {
+        "metastore",
+        "superset",
+        "airflow",
+        *(f"bucket-{b}" for b in ("lakehouse", "bronze", "silver", "gold", "warehouse")),
+    }
 
 
 @pytest.mark.parametrize(("environment", "workers"), [("dev", 1), ("staging", 2), ("prod", 2)])
@@ -328,7 +295,10 @@ def test_a_worker_offers_what_its_limit_leaves():
 REFUSED = [
     # given                                                 what is said
     ({"lakehouse_trino_password": "short"}, "lakehouse_trino_password: 8 characters are the least"),
-    ({"lakehouse_superset_secret_key": "too-short-a-key"}, "lakehouse_superset_secret_key: 32 characters are the least"),
+    (
+        {"lakehouse_superset_secret_key": "too-short-a-key"},
+        "lakehouse_superset_secret_key: 32 characters are the least",
+    ),
     ({"lakehouse_buckets": ["bronze", "silver", "gold"]}, "lakehouse_buckets: warehouse is missing; tables lie there"),
     ({"lakehouse_images": {"hive": "x:1"}}, "lakehouse_images.hive: unknown"),
     ({"lakehouse_limits": {}}, "lakehouse_limits.minio: cpus and memory are wanted"),
@@ -383,7 +353,10 @@ def test_images_that_are_wanted(given, wanted):
 
 def test_the_tags_are_the_versions_of_the_recipes():
     recipes = ROOT / "roles" / "images" / "files" / "recipes"
-    said = {name: (recipes / name / "Dockerfile").read_text() for name in ("hive-metastore", "spark", "trino", "dbt", "superset", "airflow")}
+    said = {
+        name: (recipes / name / "Dockerfile").read_text()
+        for name in ("hive-metastore", "spark", "trino", "dbt", "superset", "airflow")
+    }
     pinned = ("spark", "dbt", "superset", "airflow")
     said |= {name: said[name] + (recipes / name / "requirements.txt").read_text() for name in pinned}
     versions = loaded(ROLE / "vars" / "main.yml")["_lakehouse_versions"]

@@ -73,7 +73,7 @@ def drawn(seed: int, what: str, below: int) -> Column:
 
 
 def made_up(spark: SparkSession, days: list[datetime.date], rows: int, seed: int) -> DataFrame:
-    """So many records for each day. Some are refunds, some have no distance, end before they begin, or are there twice."""
+    """So many records for each day; some are refunds, have no distance, end before they begin, or are there twice."""
 
     def cents(value: Column) -> Column:
         return value / 100
