@@ -1,5 +1,6 @@
 """How gunicorn serves Superset: loaded once, then forked, so that workers share most of their memory."""
 
+import gc
 import os
 
 _on = os.environ.get
@@ -23,8 +24,10 @@ access_log_format = '%({x-forwarded-for}i)s "%(r)s" %(s)s %(b)s %(M)s ms'
 
 
 def when_ready(server):
-    """A connection that was opened while loading must not be shared by workers."""
+    """A connection that was opened while loading must not be shared by workers; memory should."""
     from superset.extensions import db
 
     with server.app.wsgi().app_context():
         db.engine.dispose()
+    gc.collect()
+    gc.freeze()
