@@ -150,7 +150,7 @@ class Lakehouse:
         return said.strip()
 
     def log(self, service: str) -> str:
-        names = [name for name in self.harbour.containers(service)]
+        names = self.harbour.containers(service)
         return "".join(self.client.containers.get(name).logs().decode() for name in names)
 
     def page(self, path: str, headers: Mapping[str, str] | None = None) -> Any:

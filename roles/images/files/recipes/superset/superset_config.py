@@ -1,7 +1,10 @@
-"""Superset's settings: what the environment says, and what a stack without a way out needs. Secrets come from files alone."""
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Superset's settings: what the environment says, and what a stack without a way out needs. Secrets come from files."""
 
 import hashlib
 import hmac
+import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -74,15 +77,15 @@ TALISMAN_CONFIG = {
     "session_cookie_secure": _secure,
 }
 
-# Guesses of a password are slowed down, by each worker for itself, on the page and over the API. The rest is not: a page is a
-# hundred requests.
+# Guesses of a password are slowed down, by each worker for itself, on the page and over the API.
+# The rest is not: a page is a hundred requests.
 RATELIMIT_ENABLED = True
 RATELIMIT_STORAGE_URI = "memory://"
 RATELIMIT_APPLICATION = None
 AUTH_RATE_LIMITED = True
 AUTH_RATE_LIMIT = _on("LOGINS_LIMIT", "5 per second")
 
-# What each page needs to know of Superset is kept for a minute. Data are not: then every worker says the same, and the truth.
+# What each page needs to know of Superset is kept for a minute. Data are not: then every worker says the same.
 CACHE_CONFIG = {"CACHE_TYPE": "SimpleCache", "CACHE_DEFAULT_TIMEOUT": 60, "CACHE_THRESHOLD": 500}
 DATA_CACHE_CONFIG = {"CACHE_TYPE": "NullCache", "CACHE_NO_NULL_WARNING": True}
 
@@ -100,7 +103,7 @@ ALEMBIC_SKIP_LOG_CONFIG = True
 
 
 def _in_one_line(record):
-    """A page that is not there or a query that is wrong is told without its trace. A fault of Superset's is an ERROR and keeps it."""
+    """A page that is not there or a query that is wrong is told without its trace; a fault, at ERROR, keeps it."""
     if record.levelno < logging.ERROR and record.exc_info and record.exc_info[1]:
         said = record.getMessage()
         why = str(record.exc_info[1]).partition("\n")[0]
@@ -138,12 +141,16 @@ def _is_ready():
 BLUEPRINTS = [_ready]
 
 
-def FLASK_APP_MUTATOR(app):
+def _limit_logins(app):
     """Flask-AppBuilder limits the login page alone."""
     from superset import security_manager
 
     security_manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(app.blueprints["SecurityApi"])
 
 
-if Path("/app/more.py").is_file():
-    exec(compile(Path("/app/more.py").read_text(encoding="utf-8"), "/app/more.py", "exec"))
+FLASK_APP_MUTATOR = _limit_logins
+
+# what a user of this image adds, for logins by OAuth or LDAP and the like
+if importlib.util.find_spec("superset_more"):
+    _more = vars(importlib.import_module("superset_more"))
+    globals().update({name: value for name, value in _more.items() if name.isupper()})
