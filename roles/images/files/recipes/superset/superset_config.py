@@ -1,7 +1,10 @@
-"""Superset's settings: what the environment says, and what a stack without a way out needs. Secrets come from files alone."""
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Superset's settings: what the environment says, and what a stack without a way out needs. Secrets come from files."""
 
 import hashlib
 import hmac
+import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 from flask import Blueprint
 from sqlalchemy import text
 from sqlalchemy.engine import URL
+from superset.utils.logging_configurator import DefaultLoggingConfigurator
 
 _on = os.environ.get
 
@@ -73,16 +77,17 @@ TALISMAN_CONFIG = {
     "session_cookie_secure": _secure,
 }
 
-# Guesses of a password are slowed down, by each worker for itself. Pages are not: one is a hundred files.
+# Guesses of a password are slowed down, by each worker for itself, on the page and over the API.
+# The rest is not: a page is a hundred requests.
 RATELIMIT_ENABLED = True
 RATELIMIT_STORAGE_URI = "memory://"
 RATELIMIT_APPLICATION = None
 AUTH_RATE_LIMITED = True
 AUTH_RATE_LIMIT = _on("LOGINS_LIMIT", "5 per second")
 
-# Trino answers quickly enough to be asked each time, and then every worker says the same.
-CACHE_CONFIG = {"CACHE_TYPE": "NullCache", "CACHE_NO_NULL_WARNING": True}
-DATA_CACHE_CONFIG = CACHE_CONFIG
+# What each page needs to know of Superset is kept for a minute. Data are not: then every worker says the same.
+CACHE_CONFIG = {"CACHE_TYPE": "SimpleCache", "CACHE_DEFAULT_TIMEOUT": 60, "CACHE_THRESHOLD": 500}
+DATA_CACHE_CONFIG = {"CACHE_TYPE": "NullCache", "CACHE_NO_NULL_WARNING": True}
 
 # no background worker: queries run in the request that asks
 CELERY_CONFIG = None
@@ -95,6 +100,26 @@ LANGUAGES = {}
 LOG_LEVEL = getattr(logging, _on("LOG_LEVEL", "INFO").upper())
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 ALEMBIC_SKIP_LOG_CONFIG = True
+
+
+def _in_one_line(record):
+    """A page that is not there or a query that is wrong is told without its trace; a fault, at ERROR, keeps it."""
+    if record.levelno < logging.ERROR and record.exc_info and record.exc_info[1]:
+        said = record.getMessage()
+        why = str(record.exc_info[1]).partition("\n")[0]
+        record.msg, record.args = "%s: %s", (said, why)
+        record.exc_info = record.exc_text = None
+    return True
+
+
+class _Lines(DefaultLoggingConfigurator):
+    def configure_logging(self, app_config, debug_mode):
+        super().configure_logging(app_config, debug_mode)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_in_one_line)
+
+
+LOGGING_CONFIGURATOR = _Lines()
 
 _ready = Blueprint("quaylock_ready", __name__)
 
@@ -115,5 +140,17 @@ def _is_ready():
 
 BLUEPRINTS = [_ready]
 
-if Path("/app/more.py").is_file():
-    exec(compile(Path("/app/more.py").read_text(encoding="utf-8"), "/app/more.py", "exec"))
+
+def _limit_logins(app):
+    """Flask-AppBuilder limits the login page alone."""
+    from superset import security_manager
+
+    security_manager.limiter.limit(AUTH_RATE_LIMIT, methods=["POST"])(app.blueprints["SecurityApi"])
+
+
+FLASK_APP_MUTATOR = _limit_logins
+
+# what a user of this image adds, for logins by OAuth or LDAP and the like
+if importlib.util.find_spec("superset_more"):
+    _more = vars(importlib.import_module("superset_more"))
+    globals().update({name: value for name, value in _more.items() if name.isupper()})

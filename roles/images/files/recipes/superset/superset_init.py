@@ -1,7 +1,9 @@
-"""superset init: the metadata database is as this image, its settings and /app/assets want it. What is so already stays untouched.
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""superset init: the metadata database is as this image, its settings and /app/assets want it.
 
-What was done last is remembered in the table quaylock_init, by its digest. While that is the same and nothing is missing,
-Superset is not even loaded, and what somebody changed in an imported chart by hand stays as it is.
+What was done last is remembered in the table quaylock_init, by its digest. While that is the same and nothing is
+missing, Superset is not even loaded, and what somebody changed in an imported chart by hand stays as it is.
 """
 
 import contextlib
@@ -18,11 +20,18 @@ from pathlib import Path
 
 import psycopg2
 import yaml
+from psycopg2 import sql
 from werkzeug.security import check_password_hash
 
 APP = Path("/app")
 ADMIN = os.environ.get("ADMIN_USERNAME") or "admin"
-TABLES = {"databases": "dbs", "datasets": "tables", "charts": "slices", "dashboards": "dashboards", "queries": "saved_query"}
+TABLES = {
+    "databases": "dbs",
+    "datasets": "tables",
+    "charts": "slices",
+    "dashboards": "dashboards",
+    "queries": "saved_query",
+}
 LOCK = 8088_4104
 """of PostgreSQL: one init at a time"""
 
@@ -60,7 +69,8 @@ def assets():
 
 
 def digest_of(documents):
-    code = [(APP / name).read_text(encoding="utf-8") for name in ("requirements.txt", "superset_config.py", "superset_init.py")]
+    files = [APP / "requirements.txt", *sorted(APP.glob("*.py"))]
+    code = [file.read_text(encoding="utf-8") for file in files]
     return hashlib.sha256(json.dumps([code, documents, ADMIN], sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -102,8 +112,8 @@ def missing(connection, digest, documents):
         return "another image, other settings or other assets"
     admin = asked(
         connection,
-        "SELECT u.password, u.active FROM ab_user u JOIN ab_user_role l ON l.user_id = u.id JOIN ab_role r ON r.id = l.role_id"
-        " WHERE u.username = %s AND r.name = 'Admin'",
+        "SELECT u.password, u.active FROM ab_user u JOIN ab_user_role l ON l.user_id = u.id"
+        " JOIN ab_role r ON r.id = l.role_id WHERE u.username = %s AND r.name = 'Admin'",
         ADMIN,
     )
     if not admin or not admin[0][1]:
@@ -112,19 +122,18 @@ def missing(connection, digest, documents):
         return f"another password of {ADMIN}"
     for kind, table in TABLES.items():
         wanted = {str(document["uuid"]) for path, document in documents.items() if path.startswith(f"{kind}/")}
-        there = {uuid for (uuid,) in asked(connection, f"SELECT uuid::text FROM {table} WHERE uuid::text = ANY(%s)", list(wanted))}
-        if wanted - there:
+        query = sql.SQL("SELECT uuid::text FROM {} WHERE uuid::text = ANY(%s)").format(sql.Identifier(table))
+        if wanted - {uuid for (uuid,) in asked(connection, query, list(wanted))}:
             return f"some of the {kind} are missing"
     return ""
 
 
 def migrate():
+    import superset
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
     from flask_migrate import upgrade
     from superset.extensions import db
-
-    import superset
 
     folder = str(Path(superset.__file__).parent / "migrations")
     known = ScriptDirectory(folder)
@@ -138,8 +147,8 @@ def migrate():
             known.get_revision(now)
         except CommandError:
             sys.exit(
-                f"superset init: the database was migrated to {now}, which this Superset does not know: a later one did it."
-                " Take that image, or restore the database from a backup made before"
+                f"superset init: the database was migrated to {now}, which this Superset does not know: a later one did"
+                " it. Take that image, or restore the database from a backup made before"
             )
     say(f"migrates the database from {now or 'nothing'} to {known.get_current_head()}")
     said = io.StringIO()
@@ -177,8 +186,8 @@ def bring_in(documents, user):
     from superset.utils.core import override_user
 
     # An import would ask the database for its schemas and tables. It may not be there yet, and columns are declared.
-    databases.add_permissions = lambda *about: None
-    Database.has_table = lambda *about: True
+    databases.add_permissions = lambda *_about: None
+    Database.has_table = lambda *_about: True
     contents = {path: yaml.safe_dump(document, sort_keys=False) for path, document in documents.items()}
     contents.setdefault("metadata.yaml", yaml.safe_dump({"version": "1.0.0", "type": "assets"}))
     with override_user(user):
