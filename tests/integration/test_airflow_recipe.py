@@ -63,7 +63,11 @@ ThreadingHTTPServer(("", 8080), Trino).serve_forever()
 
 
 def jobs(names: str) -> dict[str, Any]:
-    parameters = {"bronze": {"day": None, "rows": "1", "seed": "1", "url": ""}, "silver": {"day": None}, "gold": {}}
+    parameters: dict[str, dict[str, str | None]] = {
+        "bronze": {"day": None, "rows": "1", "seed": "1", "url": ""},
+        "silver": {"day": None},
+        "gold": {},
+    }
     return {
         name: {
             "command": ["python3", "/opt/jobs/job.py", name, *(f"{{{each}}}" for each in parameters[name])],
