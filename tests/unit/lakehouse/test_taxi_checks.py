@@ -80,10 +80,10 @@ class Trino(BaseHTTPRequestHandler):
         if len(self.asked) == 1:
             self.send_error(503)
             return
-        self.tell({"nextUri": f"http://127.0.0.1:{self.server.server_port}/v1/statement/1?slug=a"})
+        self.tell({"nextUri": f"http://127.0.0.1:{self.headers['Host'].partition(':')[2]}/v1/statement/1?slug=a"})
 
     def do_GET(self) -> None:
-        first = {"nextUri": f"http://127.0.0.1:{self.server.server_port}/v1/statement/2"}
+        first = {"nextUri": f"http://127.0.0.1:{self.headers['Host'].partition(':')[2]}/v1/statement/2"}
         self.tell(first if self.path == "/v1/statement/1?slug=a" else self.last)
 
     def tell(self, what: dict[str, Any]) -> None:

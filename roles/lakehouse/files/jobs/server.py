@@ -412,7 +412,10 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "jobs", self.server_address[1]
 
     def handle_error(self, _request: Any, _client: Any) -> None:
-        """Somebody hung up."""
+        error = sys.exc_info()[1]
+        # who hangs up is not worth a line
+        if not isinstance(error, OSError):
+            say(f"jobs: {type(error).__name__}: {error}")
 
 
 def say(text: str) -> None:
@@ -449,7 +452,10 @@ def serve(port: int) -> int:
     server = Server((os.environ.get("JOBS_HOST", ""), port), Jobs(jobs), token)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say(f"jobs: {', '.join(sorted(jobs))} on port {port}")
-    stop.wait()
+    while not stop.wait(1):
+        if not server.jobs.worker.is_alive():
+            say("jobs: nothing runs the queue any more")
+            return 70
     say("jobs: stops")
     server.jobs.close()
     server.shutdown()

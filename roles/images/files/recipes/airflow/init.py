@@ -1,4 +1,9 @@
-"""Brings the database to what this version of Airflow needs, and the administrator to what the settings say. Once more does nothing."""
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Brings the database to what this version of Airflow needs, and the administrator to what the settings say.
+
+Where both are so already it changes nothing.
+"""
 
 import os
 import sys
@@ -34,16 +39,16 @@ def migrate():
 
 def administrator(name, password, migrated):
     """Who can do everything: made, or given this password and role again."""
-    from airflow.utils.session import create_session
     from airflow.providers.fab.auth_manager.models import User
+    from airflow.utils.session import create_session
     from werkzeug.security import check_password_hash
 
     if not migrated:
         with create_session() as session:
             user = session.query(User).filter(User.username == name).one_or_none()
-            if user and user.active and check_password_hash(user.password, password):
-                if "Admin" in {role.name for role in user.roles}:
-                    return "is as it should be"
+            able = user and user.active and "Admin" in {role.name for role in user.roles}
+            if able and check_password_hash(user.password, password):
+                return "is as it should be"
 
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
