@@ -76,6 +76,7 @@ LONG_FILES = [
     "failure_actions",
     "releases",
     "blue_green",
+    "superset_recipe",
 ]
 """integration tests that take about a minute or more: they begin first, so that none is left alone at the end"""
 NICE = 10
