@@ -38,7 +38,7 @@ def test_trips_go_through_all_layers_and_the_stack_is_gone_afterwards():
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=3600, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     for check in ("buckets", "catalog", "daily-run", "trino-reads", "dbt-built", "superset", "quiet"):
-        assert re.search(rf"- {check} passed in [\d.]+ s", done.stdout), check
+        assert re.search(rf"\b{check} passed in [\d.]+ s", done.stdout), check
     rows = re.search(r"trino-reads passed in [\d.]+ s: (\d+)", done.stdout)
     assert rows
     assert 900 < int(rows[1]) < 1000
