@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .core import yaml_text
+from .core import capacity, yaml_text
 from .core.compose import restore_points
 from .core.images.image_sources import reference
 from .core.labels import create_body
@@ -267,6 +267,8 @@ def observe(host: Host, stack: Stack) -> Observation:
         for f in stack.files
         if f.external and not host.files.exists(f.host_path)
     ]
+    if capacity.wanted(stack):
+        findings += capacity.lacking(stack, engine.capacity())
     ports = [p for s in stack.services for p in s.published]
     return Observation(
         replicas=tuple(engine.replicas(stack.name)),

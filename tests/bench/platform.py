@@ -56,8 +56,15 @@ class Platform:
 
     def __post_init__(self) -> None:
         images = {name: {"ref": recipe_image(self.client, name)} for name in lakehouse.RECIPES}
-        # the machine has fewer cores than production's table wants
-        limits = lakehouse.loaded(lakehouse.ROOT / "inventories/dev/group_vars/lakehouse/main.yml")["lakehouse_limits"]
+        # production's CPUs as far as the machine has them; of memory it has as much as development's table wants
+        tables = [
+            lakehouse.loaded(lakehouse.ROOT / f"inventories/{e}/group_vars/lakehouse/main.yml") for e in ("prod", "dev")
+        ]
+        cores = os.cpu_count() or 1
+        limits = {
+            name: {"cpus": min(prod["cpus"], cores), "memory": tables[1]["lakehouse_limits"][name]["memory"]}
+            for name, prod in tables[0]["lakehouse_limits"].items()
+        }
         known = lakehouse.variables(
             "prod",
             lakehouse_name=NAME,
@@ -278,7 +285,7 @@ def kills(services: list[str]) -> int:
     """Each container once, in the middle of a daily run, as a crash: its first process gets SIGKILL."""
     wrong = 0
     with lake() as (ours, _folder):
-        ours.up()
+        print("healthy after: ", ours.healthy(ours.up()), flush=True)
         names = len(ours.containers())
         wanted = ours.sums()
         print(

@@ -256,6 +256,19 @@ def test_a_port_that_is_taken_names_who_has_it(harbour: Harbour, client: Any) ->
     assert f"(process {os.getpid()})" in found[1]
 
 
+def test_what_the_host_cannot_hold_is_said_before_anything_starts(harbour: Harbour, client: Any) -> None:
+    info = client.info()
+    cpus, memory = info["NCPU"], info["MemTotal"]
+    half = {"resources": {"reservations": {"memory": str(memory // 2 + 1)}}}
+    wide = {"resources": {"limits": {"cpus": str(cpus + 1)}}}
+    found = refused(harbour, {"one": web(deploy=half), "two": web(deploy=half), "three": web(deploy=wide)})
+    assert len(found) == 2, found
+    assert f"{cpus + 1} CPUs are more than the host's {cpus}" in found[0]
+    assert "GiB are reserved in all, and the host has" in found[1]
+    assert harbour.containers() == {}
+    harbour.deployed({"one": web(deploy=half)})
+
+
 def test_a_network_that_differs_is_not_ignored(harbour: Harbour) -> None:
     harbour.deployed({"web": web()})
     found = refused(harbour, {"web": web()}, networks={"default": {"internal": True}})

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.capacity import Capacity
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.labels import (
     IMAGE,
     NUMBER,
@@ -96,6 +97,9 @@ class SimulatedEngine:
 
     def create_volume(self, volume: Volume) -> None:
         self.world.volumes.add(volume.name)
+
+    def capacity(self) -> Capacity:
+        return Capacity(1024.0, 1 << 50)
 
     def port_holders(self, stack: str, ports: Sequence[Port]) -> Mapping[Port, str]:
         return {}

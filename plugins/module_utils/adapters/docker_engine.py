@@ -22,6 +22,7 @@ except ImportError as error:  # the module says it with the next step
     MISSING = str(error)
 
 from ..core import labels
+from ..core.capacity import Capacity
 from ..core.compose import gates_of
 from ..core.model import Build, ExecProbe, Gate, Image, Json, Network, Observed, Probe, Sample, Service, Volume
 from ..ports import Port, PortError
@@ -152,6 +153,11 @@ class DockerEngine:
         with asking("listing volumes"):
             found = self.api.volumes()["Volumes"] or []
         return [v["Name"] for v in found if v["Name"] in names]
+
+    def capacity(self) -> Capacity:
+        with asking("asking what the host has"):
+            about = self.api.info()
+        return Capacity(float(about["NCPU"]), int(about["MemTotal"]))
 
     def port_holders(self, stack: str, ports: Sequence[Port]) -> Mapping[Port, str]:
         with asking("listing published ports"):
