@@ -204,7 +204,7 @@ def test_the_administrator_of_the_object_store_is_known_to_the_store_alone():
 
 def test_a_layer_waits_for_the_one_below():
     waits = {s.name: {d.service: d.condition for d in s.depends_on} for s in plain("dev").services}
-    healthy, completed = Condition.HEALTHY, Condition.COMPLETED
+    started, healthy, completed = Condition.STARTED, Condition.HEALTHY, Condition.COMPLETED
     assert waits == {
         "minio": {},
         "minio-init": {"minio": healthy},
@@ -219,9 +219,9 @@ def test_a_layer_waits_for_the_one_below():
         "hive-metastore": {"metastore-db": healthy, "minio": healthy, "minio-init": completed},
         "spark-master": {"hive-metastore": healthy},
         "spark-worker": {"spark-master": healthy},
-        "trino": {"hive-metastore": healthy, "minio": healthy, "minio-init": completed},
+        "trino": {"hive-metastore": started, "minio": healthy, "minio-init": completed},
         "ingestor": {"spark-worker": healthy, "hive-metastore": healthy},
-        "dbt": {"trino": healthy},
+        "dbt": {"trino": healthy, "hive-metastore": healthy},
         "sample": {"ingestor": healthy, "dbt": healthy},
     }
 
