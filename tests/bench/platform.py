@@ -43,6 +43,8 @@ LAYERS = {
     "application": ("ingestor", "dbt"),
 }
 ROWS, DAY = 1000, "2024-01-01"
+MOMENT = {"trino": 45, "dbt": 42}
+"""seconds after a run's begin at which they are at work; the others are from its begin"""
 HEALED = 180.0
 """seconds in which everything has to be healthy again after a kill"""
 
@@ -305,8 +307,7 @@ def kills(services: list[str]) -> int:
             began = time.monotonic()
             thread = threading.Thread(target=go_on)
             thread.start()
-            # dbt and Trino work at the end of a run, the others from its begin
-            time.sleep(15)
+            time.sleep(MOMENT.get(service, 15))
             os.kill(ours.containers()[ours.of(service)]["State"]["Pid"], signal.SIGKILL)
             time.sleep(1)
             healed = 1 + ours.healed(names)
