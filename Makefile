@@ -10,7 +10,7 @@ STACK ?= calminer
 RELEASE ?= previous
 export STACKS VOLUMES CONFIRM PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help up down status verify rollback backup test test-tools lint unit simulate molecule mutants faults lakehouse-kills bad-days integration e2e bench load stack-test docs changelog build clean
+.PHONY: help up down status verify rollback backup test test-tools lint unit simulate molecule mutants faults lakehouse-kills lakehouse-day-two bad-days integration e2e bench load stack-test docs changelog build clean
 
 help: ## List what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,7 +68,11 @@ molecule: ## Every role on test hosts (SCENARIO=docker for one)
 
 lakehouse-kills: ## Each container of a real lakehouse killed once, in the middle of a daily run (25 minutes); a table
 	@scripts/bootstrap test
-	@.venv/bin/python -m tests.bench.platform
+	@.venv/bin/python -m tests.lakehouse.kills $(SERVICES)
+
+lakehouse-day-two: ## Backup, drill, restore, bad releases, workers and rolls of a real lakehouse (20 minutes)
+	@scripts/bootstrap test
+	@.venv/bin/python -m tests.lakehouse.day_two $(STEPS)
 
 bad-days: ## Everything that can happen to a backup, a drill or a restore, on a real engine (an hour); says what survived
 	@scripts/test bad-days

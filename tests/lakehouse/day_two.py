@@ -1,0 +1,171 @@
+# Copyright (c) 2026 the Quaylock developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What operators do with a lakehouse on day two, on a real one: python -m tests.lakehouse.day_two [STEP...]
+
+Prints a line for each step: what was done, whether all was right, and how long it took.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.quaylock.stacks.plugins.module_utils import verify
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, restoring, run
+from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
+
+from tests.lakehouse.real import LAYERS, Platform, lake
+
+LONG = [name for layer in LAYERS.values() for name in layer if not name.endswith("-init")]
+
+
+def need(right: bool, what: str) -> None:
+    if not right:
+        raise AssertionError(what)
+
+
+def during_a_run(ours: Platform, work: Callable[[], Any]) -> str:
+    """The state of a daily run in whose middle the work is done."""
+    said: dict[str, Any] = {}
+
+    def go_on() -> None:
+        try:
+            said.update(ours.daily_run(f"day-two-{secrets.token_hex(3)}"))
+        except Exception as error:
+            said["state"] = f"failed: {error}"
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    time.sleep(15)
+    work()
+    thread.join()
+    return str(said["state"])
+
+
+def workers(ours: Platform, _folder: Path) -> str:
+    """More and fewer Spark workers in the middle of a run."""
+    told = []
+    before, wanted = ours.containers(), ours.sums()
+    for number in (4, 1, 2):
+        ours.want(lakehouse_spark_workers=number, verified=False)
+        state = during_a_run(ours, ours.up)
+        there = [name for name in ours.containers() if "-spark-worker-" in name]
+        need(len(there) == number, f"{number} workers are wanted, there are {there}")
+        need(state == "success", f"with {number} workers the daily run: {state}")
+        need(ours.sums() == wanted, f"with {number} workers the counts differ")
+        told.append(str(number))
+    others = {name: body["Id"] for name, body in ours.containers().items() if "-spark-worker-" not in name}
+    need(all(before[name]["Id"] == id_ for name, id_ in others.items()), "another service was touched")
+    return f"2, then {', '.join(told)} workers, each change in the middle of a daily run that succeeded; nothing else was touched"
+
+
+def _bad(ours: Platform, service: str, evidence: str, **given: Any) -> str:
+    before = {name: body["Id"] for name, body in ours.containers().items()}
+    ours.want(**given)
+    answer = ours.deploy()
+    need(answer["outcome"] == "rolled back", f"outcome {answer['outcome']}")
+    said = json.dumps(answer["failures"])
+    need(evidence in said, f"{evidence!r} is not in the evidence: {said[:3000]}")
+    after = {name: body["Id"] for name, body in ours.containers().items()}
+    need(after == before, f"not the same containers: {set(after.items()) ^ set(before.items())}")
+    ours.want()
+    return f"{service} rolled back by itself, the same containers serve; the evidence names {evidence!r}"
+
+
+def bad_trino(ours: Platform, _folder: Path) -> str:
+    """A property that Trino does not know."""
+    return _bad(ours, "trino", "no.such.property", lakehouse_trino_properties={"no.such.property": "1"})
+
+
+def bad_airflow(ours: Platform, _folder: Path) -> str:
+    """An image that is no Airflow."""
+    images = {**ours.images, "airflow": ours.images["dbt"]}
+    return _bad(ours, "airflow", "No such command", images_resolved=images)
+
+
+def rolls(ours: Platform, _folder: Path) -> str:
+    """Each service by itself: nothing else is touched, and afterwards the whole works."""
+    took, labels = [], {}
+    for service in LONG:
+        before = {name: body["Id"] for name, body in ours.containers().items()}
+        labels[service] = "2"
+        ours.want(labels=dict(labels), verified=False)
+        began = time.monotonic()
+        ours.up()
+        took.append(f"{service} {time.monotonic() - began:.0f} s")
+        ids = {body["Id"] for body in ours.containers().values()}
+        gone = {name.rpartition("-")[0] for name, id_ in before.items() if id_ not in ids}
+        need({name.split("lake-")[1] for name in gone} == {service}, f"{service}: {gone} were replaced")
+    ours.want(labels=labels)
+    answer = verify.verify(ours.request, False)
+    need(answer["outcome"] == "verified", str(answer.get("msg")))
+    return f"{', '.join(took)}, each watched; verified afterwards"
+
+
+def backup(ours: Platform, folder: Path) -> str:
+    """A set, a drill, and a restore of everything after something was lost."""
+    (folder / "password").write_text("correct horse\n")
+    where = Repository(str(folder / "repository"), str(folder / "password"), cache=str(folder / "cache"))
+    vault = Vault(Restic(where, "bench", wait=20), str(folder / "state/manifests"))
+    vault.repository.init()
+    wanted = ours.sums()
+    began = time.monotonic()
+    made = run.back_up(ours.request, vault)
+    need(made["outcome"] == "made", str(made.get("msg")))
+    told = [
+        f"a set of {len(made['items'])} items in {time.monotonic() - began:.0f} s, writers still for {made['quiet']:.2f} s"
+    ]
+    began = time.monotonic()
+    drilled = drill.drill(ours.request, vault)
+    need(not drilled.get("failed"), str(drilled.get("msg")))
+    told.append(f"its drill in {time.monotonic() - began:.0f} s")
+    ours.asked(
+        "trino",
+        "trino-ask",
+        "DROP TABLE iceberg.verify_gold.trips_by_day",
+        "DROP TABLE iceberg.verify_silver.taxi_trips",
+    )
+    began = time.monotonic()
+    restored = restoring.restore(ours.request, vault, restoring.Choice(stop=True))
+    need(not restored.get("failed"), str(restored.get("msg")))
+    told.append(f"two tables dropped, the stack restored in {time.monotonic() - began:.0f} s")
+    need(ours.sums() == wanted, "the counts are not those of the set")
+    answer = verify.verify(ours.request, False)
+    need(answer["outcome"] == "verified", str(answer.get("msg")))
+    return f"{'; '.join(told)}; counts as before, and verified"
+
+
+STEPS: dict[str, Callable[[Platform, Path], str]] = {
+    "backup": backup,
+    "bad_trino": bad_trino,
+    "bad_airflow": bad_airflow,
+    "workers": workers,
+    "rolls": rolls,
+}
+
+
+def main(wanted: list[str]) -> int:
+    wrong = 0
+    with lake() as (ours, folder):
+        ours.up()
+        for name in wanted or STEPS:
+            began = time.monotonic()
+            try:
+                said, right = STEPS[name](ours, folder), "ok"
+            except Exception as error:
+                said, right, wrong = f"{type(error).__name__}: {error}", "FAILED", wrong + 1
+            print(f"{right:<6} {name} ({time.monotonic() - began:.0f} s): {said}", flush=True)
+            ours.want()
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
