@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup import dril
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 
-from tests.lakehouse.real import LAYERS, Platform, lake
+from tests.lakehouse.real import LAYERS, Beside, Platform, lake
 
 LONG = [name for layer in LAYERS.values() for name in layer if not name.endswith("-init")]
 
@@ -34,20 +33,11 @@ def need(right: bool, what: str) -> None:
 
 def during_a_run(ours: Platform, work: Callable[[], Any]) -> str:
     """The state of a daily run in whose middle the work is done."""
-    said: dict[str, Any] = {}
-
-    def go_on() -> None:
-        try:
-            said.update(ours.daily_run(f"day-two-{secrets.token_hex(3)}"))
-        except Exception as error:
-            said["state"] = f"failed: {error}"
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
+    beside = Beside(ours, f"day-two-{secrets.token_hex(3)}")
     time.sleep(15)
     work()
-    thread.join()
-    return str(said["state"])
+    beside.join()
+    return beside.state
 
 
 def workers(ours: Platform, _folder: Path) -> str:

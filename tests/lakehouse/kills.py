@@ -8,12 +8,10 @@ import os
 import secrets
 import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from tests.lakehouse.real import LAYERS, lake
+from tests.lakehouse.real import LAYERS, Beside, lake
 
 MOMENT = {"trino": 45, "dbt": 42}
 """seconds after a run's begin at which they are at work; the others are from its begin"""
@@ -43,26 +41,16 @@ def kills(services: list[str]) -> int:
             flush=True,
         )
         for service in services or [name for layer in LAYERS.values() for name in layer if not name.endswith("-init")]:
-            said: dict[str, Any] = {}
-            name = f"kill-{service}-{secrets.token_hex(3)}"
-
-            def go_on(into: dict[str, Any] = said, run: str = name) -> None:
-                try:
-                    into.update(ours.daily_run(run))
-                except Exception as error:
-                    into.update(state=f"failed: {error}")
-
+            run = Beside(ours, f"kill-{service}-{secrets.token_hex(3)}")
             began = time.monotonic()
-            thread = threading.Thread(target=go_on)
-            thread.start()
             time.sleep(MOMENT.get(service, 15))
             os.kill(ours.containers()[ours.of(service)]["State"]["Pid"], signal.SIGKILL)
             time.sleep(1)
             healed = 1 + ours.healed(names)
-            thread.join()
+            run.join()
             took = time.monotonic() - began
             ours.healed(names)
-            killed = Killed(service, str(said.get("state")), took, healed, ours.sums() == wanted)
+            killed = Killed(service, run.state, took, healed, ours.sums() == wanted)
             wrong += not killed.right
             print(killed, flush=True)
     return wrong

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -188,6 +189,21 @@ class Platform:
                 raise RuntimeError(f"not healthy after {HEALED:g} s: {self.ill()}")
             time.sleep(0.5)
         return time.monotonic() - began
+
+
+class Beside(threading.Thread):
+    """A daily run that goes on meanwhile. `state` is what became of it."""
+
+    def __init__(self, platform: Platform, name: str) -> None:
+        super().__init__()
+        self._platform, self._name_of_run, self.state = platform, name, "unknown"
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.state = str(self._platform.daily_run(self._name_of_run)["state"])
+        except Exception as error:
+            self.state = f"failed: {error}"
 
 
 @contextmanager
