@@ -86,7 +86,8 @@ class Platform:
         }
         self.request = Request(
             name=NAME,
-            definition=self.model,
+            # as the module's action does, and Compose itself: a $ is written $$
+            definition=json.loads(json.dumps(self.model).replace("$$", "$")),
             secrets=used["secrets"],
             configs=used["configs"],
             profiles=lakehouse.profiles_of(known),
