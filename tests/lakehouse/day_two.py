@@ -78,7 +78,7 @@ def bad_trino(ours: Platform, _folder: Path) -> str:
 def bad_airflow(ours: Platform, _folder: Path) -> str:
     """An image that is no Airflow."""
     images = {**ours.images, "airflow": ours.images["dbt"]}
-    return _bad(ours, "airflow", "No such command", images_resolved=images)
+    return _bad(ours, "airflow", "airflow-init", images_resolved=images)
 
 
 def rolls(ours: Platform, _folder: Path) -> str:

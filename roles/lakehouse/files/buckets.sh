@@ -3,7 +3,7 @@
 set -eu
 
 access_key=$(cat /run/secrets/s3_access_key)
-MC_HOST_store=$(printf 'http://%s:%s@%s' "$MINIO_ROOT_USER" "$(cat /run/secrets/minio_root_password)" "$STORE")
+MC_HOST_store=$(printf 'http://%s:%s@%s' "$(cat /run/secrets/minio_root_user)" "$(cat /run/secrets/minio_root_password)" "$STORE")
 export MC_HOST_store
 
 for bucket in $BUCKETS; do
