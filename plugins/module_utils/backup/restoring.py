@@ -211,9 +211,17 @@ class _Restore:
     def _rolled_out(self, request: Request, wanted: Wanted) -> dict[str, Any]:
         returned = {"release": wanted.release.id} if self._request.release and wanted.release else {}
         request = replace(request, asked={**request.asked, "set": self._set, **returned})
+        self._forget_one_shots(wanted)
         rollout = deploy.begin(request, wanted.model, self._journal)
         self._journal.log(self._id, self._host.clock.now(), "note", {"rollout": rollout})
         return deploy.roll_out(request, wanted, rollout, restored=True)
+
+    def _forget_one_shots(self, wanted: Wanted) -> None:
+        """What they have done is in data that are others by now: one that ended well would be left as it is."""
+        names = {service.name for service in wanted.stack.services if service.one_shot}
+        for seen in self._host.engine.replicas(self._request.name):
+            if seen.service in names and not seen.running:
+                self._host.engine.remove(seen.name)
 
     def _undone(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The stack did not become healthy with the restored data: it gets its own back."""
@@ -224,6 +232,7 @@ class _Restore:
         if serving is not None:
             request = replace(self._request, release=serving[0])
             wanted = wanted_of(request)
+            self._forget_one_shots(wanted)
             again = deploy.roll_out(request, wanted, deploy.begin(request, wanted.model, self._journal), restored=True)
             went = "and could not be started with its own data either" if again.get("failed") else "with its own data"
             lines.append(f"  now     {serving[0]} {'serves ' if not again.get('failed') else ''}{went}")
