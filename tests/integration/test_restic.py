@@ -658,6 +658,13 @@ def test_the_lock_of_the_dead_is_taken_away(restic: Restic) -> None:
     assert restic.stream("b", (), pumped(1)).snapshot in kept(restic)
 
 
+def test_who_dies_meanwhile_does_not_hinder_work_that_has_begun(restic: Restic) -> None:
+    part = restic.stream("shop.dump", {"t"}, lambda write: write(b"content"))
+    put_down(restic, exclusive=False)
+    restic.forget([part.snapshot])
+    assert (kept(restic), locks(restic)) == ([], [])
+
+
 def test_a_process_that_got_the_number_of_a_dead_restic_lives_on(restic: Restic) -> None:
     """restic's own unlock sends it SIGHUP to see whether it lives, and most programs die of that."""
     put_down(restic, False)

@@ -482,12 +482,12 @@ class Restic:
             except Failed as error:
                 if error.cause is not Cause.LOCKED:
                     raise
-                gone = not looked and self._swept()
-                looked = True
-                if not gone and time.monotonic() >= until:
-                    raise
-                if gone:
+                if not looked and self._swept():
+                    looked = True
                     continue
+                looked = True
+                if time.monotonic() >= until:
+                    raise
             time.sleep(GLANCE)
 
     def _swept(self) -> bool:
