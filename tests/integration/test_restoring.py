@@ -22,6 +22,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup.restoring i
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.retention import Rule
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 
+from .conftest import one_shot
 from .test_backups import Shop, shop
 from .test_drills import left_over
 
@@ -73,7 +74,10 @@ def as_it_was(shop: Shop) -> None:
 
 
 def test_a_stack_gets_all_of_its_data_back_and_what_it_replaces_is_kept(shop: Shop) -> None:
+    services = {**shop.services(), "migrate": one_shot()}
+    shop.harbour.deployed(services, **shop.around())
     manifest = shop.made()
+    migrated = shop.harbour.identities("migrate")
     rows = manifest.item("db").parts[1].rows["public.log"]
     spoil(shop)
     with pytest.raises(Invalid, match="a restore stops it"):
@@ -82,6 +86,10 @@ def test_a_stack_gets_all_of_its_data_back_and_what_it_replaces_is_kept(shop: Sh
     answer = restored(shop)
     assert answer["outcome"] == "restored", answer.get("msg", answer)
     as_in_the_set(shop, rows)
+    # what it has done was in the data that were replaced
+    again = shop.harbour.identities("migrate")
+    assert len(again) == 1
+    assert again != migrated
     assert shop.goes_on()
     assert 0 < answer["stopped"] < answer["seconds"]
     name = shop.harbour.name
@@ -90,7 +98,7 @@ def test_a_stack_gets_all_of_its_data_back_and_what_it_replaces_is_kept(shop: Sh
     old = Path(shop.harbour.client.volumes.get(f"{name}_uploads.before-{answer['restore']}").attrs["Mountpoint"])
     assert (old / "later").read_text() == "later\n"
     assert left_over(shop) == []
-    assert shop.harbour.deploy(shop.services(), **shop.around())["outcome"] == "unchanged"
+    assert shop.harbour.deploy(services, **shop.around())["outcome"] == "unchanged"
     assert shop.goes_on()
 
 
