@@ -264,19 +264,33 @@ def test_anonymous_volumes_begin_empty_and_do_not_pile_up(harbour: Harbour, clie
         [mount] = body["Mounts"]
         return str(mount["Name"])
 
-    def there() -> set[str]:
-        return {v.name for v in client.volumes.list()}
+    def told(**filters: Any) -> list[dict[str, Any]]:
+        return list(client.api.events(since=began, until=time.time() + 0.1, decode=True, filters=filters))
 
+    def mounted() -> set[str]:
+        """Volumes of the stack's containers, also of those that are gone: its neighbours on the engine have others."""
+        ours = {e["id"] for e in told(label=f"com.docker.compose.project={harbour.name}", event="create")}
+        return {
+            e["Actor"]["ID"]
+            for e in told(type="volume", event="mount")
+            if e["Actor"]["Attributes"]["container"] in ours
+        }
+
+    def there() -> set[str]:
+        return mounted().intersection(volume.name for volume in client.volumes.list())
+
+    began = time.time() - 0.05
     harbour.deployed(services("1"))
     first = volume()
     bad = harbour.deploy(services("2", CRASH_AFTER="0.2"))
     assert bad["outcome"] == "rolled back"
     assert volume() == first, "the one that served keeps what it wrote"
-    before = there()
+    assert mounted() > {first}
+    assert there() == {first}, "nor does the one that failed leave its own"
     harbour.deployed(services("3"))
     second = volume()
     assert second != first
-    assert there() == before - {first} | {second}
+    assert there() == {second}
     logs = client.containers.get(harbour.running()[0]).logs().decode()
     assert "start 1," in logs, "it began empty"
 
