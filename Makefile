@@ -13,7 +13,7 @@ export STACKS VOLUMES CONFIRM PYTHON
 .PHONY: help up down status verify rollback backup test test-tools lint unit simulate molecule mutants faults lakehouse-kills lakehouse-day-two bad-days integration e2e bench load stack-test docs changelog build clean
 
 help: ## List what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  STACKS=a,b restricts up, down and status; ENV=staging chooses another inventory (dev)."
 

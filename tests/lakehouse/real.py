@@ -24,6 +24,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.request import Req
 
 from tests.fixtures.images.recipes import recipe_image
 from tests.fixtures.stacks import lakehouse
+from tests.fixtures.stacks.roles import ROOT, loaded
 
 NAME = "qbench-lake"
 LAYERS = {
@@ -54,9 +55,7 @@ class Platform:
         """Variables of the role from now on; each call forgets the one before. `labels` are of services, by name."""
         labels, verified = given.pop("labels", {}), given.pop("verified", True)
         # production's CPUs as far as the machine has them; of memory it has as much as development's table wants
-        tables = [
-            lakehouse.loaded(lakehouse.ROOT / f"inventories/{e}/group_vars/lakehouse/main.yml") for e in ("prod", "dev")
-        ]
+        tables = [loaded(ROOT / f"inventories/{e}/group_vars/lakehouse/main.yml") for e in ("prod", "dev")]
         cores = os.cpu_count() or 1
         limits = {
             name: {"cpus": min(prod["cpus"], cores), "memory": tables[1]["lakehouse_limits"][name]["memory"]}

@@ -4,55 +4,31 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import compose
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
+from ansible_collections.quaylock.stacks.tests.fixtures.stacks.roles import ROOT, model_of, of_role, templated
 
-ROOT = Path(__file__).resolve().parents[2]
-ROLE = ROOT / "roles" / "calminer"
 ENVIRONMENTS = ("dev", "staging", "prod")
 PASSWORD = "unique-and-strong"
 
 
-def loaded(path: Path) -> dict[str, Any]:
-    loader = DataLoader()
-    loader.set_basedir(str(ROOT))
-    return loader.load_from_file(str(path), cache="none", trusted_as_template=True) or {}
-
-
 def variables(environment: str, **given: Any) -> dict[str, Any]:
     """What the role sees there, without the parts that only a play knows."""
-    inventory = ROOT / "inventories" / environment / "group_vars"
     return {
+        **of_role("calminer", environment),
         "ansible_connection": "local" if environment == "dev" else "ssh",
-        "inventory_hostname": "host",
-        **loaded(ROLE / "defaults" / "main.yml"),
-        **loaded(inventory / "all" / "main.yml"),
-        **loaded(inventory / "calminer" / "main.yml"),
-        **loaded(ROLE / "vars" / "main.yml"),
-        "_calminer_role": str(ROLE),
         "vault_calminer_db_password": PASSWORD,
         "images_resolved": {"calminer": {"ref": "quaylock.local/calminer:1"}, "postgres": {"ref": "postgres:16.11"}},
         **given,
     }
 
 
-def templated(known: dict[str, Any], text: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Templar(loader=DataLoader(), variables=known).template(trust_as_template(text))
-
-
 def definition(known: dict[str, Any]) -> dict[str, Any]:
-    return yaml.safe_load(templated(known, (ROLE / "templates" / "compose.yaml.j2").read_text()))
+    return model_of("calminer", known)
 
 
 @cache
@@ -92,7 +68,7 @@ CASES = [
     ("dev", lambda s: "--reload" in s.service("api").container["Cmd"], True),
     ("staging", lambda s: "--reload" in s.service("api").container["Cmd"], False),
     ("prod", lambda s: s.service("api").binds, ()),
-    ("dev", lambda s: s.service("api").binds, (str(ROLE / "files" / "app"),)),
+    ("dev", lambda s: s.service("api").binds, (str(ROOT / "roles/calminer/files/app"),)),
     ("dev", lambda s: s.service("api").replicas, 1),
     ("prod", lambda s: s.service("api").replicas, 2),
     ("dev", lambda s: limits(s.service("api")), (0.5, 256)),

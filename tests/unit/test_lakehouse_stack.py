@@ -16,14 +16,12 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose impor
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.lakehouse import (
     ROLE,
-    ROOT,
     SECRETS,
     definition,
-    loaded,
     profiles_of,
-    templated,
     variables,
 )
+from ansible_collections.quaylock.stacks.tests.fixtures.stacks.roles import ROOT, loaded, templated
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 STORAGE = {"minio", "metastore-db", "superset-db", "airflow-db"}
