@@ -4,20 +4,59 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import http.cookiejar
+import json
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from dataclasses import replace
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Entrypoint
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.integration import proxies
-from ansible_collections.quaylock.stacks.tests.integration.proxies import KINDS, WEB, Local, Proxy, Replicas, servers
+from ansible_collections.quaylock.stacks.tests.integration.proxies import (
+    HTTP,
+    KINDS,
+    WEB,
+    Local,
+    Proxy,
+    Replicas,
+    servers,
+)
 from ansible_collections.quaylock.stacks.tests.load import under
 
 network, image, replicas = proxies.network, proxies.image, proxies.replicas
 proxy = proxies.proxy_of(*(kind for kind in KINDS if "haproxy" in kind))
+
+
+STICKY = replace(WEB, sticky=True)
+
+
+class Client:
+    """A client that keeps its cookies."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._jar, self._url = http.cookiejar.CookieJar(), f"http://{proxy.address}:{HTTP}/version"
+        self._door = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self._jar))
+
+    def asks(self) -> str:
+        """The version that answers."""
+        try:
+            with self._door.open(urllib.request.Request(self._url, headers={"Host": WEB.host}), timeout=5) as answer:
+                return str(json.load(answer)["version"])
+        except urllib.error.HTTPError as error:
+            return str(error)
+
+    def served_by(self) -> str:
+        return next(c.value or "" for c in self._jar if c.name.startswith("quaylock-"))
+
+    def says(self, server: str) -> None:
+        for cookie in self._jar:
+            cookie.value = server
 
 
 BREAKAGES = {
@@ -117,3 +156,74 @@ def test_a_proxy_that_read_its_configuration_before_it_was_written_is_put_right(
     assert proxy.get()[0] == (200 if wanted else 404)
     proxy.restarted()
     assert proxy.ingress.routed("shop") == wanted
+
+
+def test_clients_go_on_with_their_replica_while_it_drains(proxy: Proxy, replicas: Replicas) -> None:
+    old = {name: replicas.start(name, name) for name in ("web-1", "web-2")}
+    new = {name: replicas.start(name, name) for name in ("web-3", "web-4")}
+    proxy.ingress.route("shop", "web", [STICKY], old)
+    client = Client(proxy)
+    first = client.asks()
+    assert {client.asks() for _turn in range(6)} == {first}, "not one after the other"
+    proxy.ingress.route("shop", "web", [STICKY], new)
+    assert {client.asks() for _turn in range(3)} == {first}, "it is known there"
+    assert {Client(proxy).asks() for _turn in range(4)} == {*new}, "nobody else comes"
+    proxy.ingress.route("other", "web", [replace(STICKY, host="other.example.org")], new)
+    assert {client.asks() for _turn in range(3)} == {first}, "after a reload, too"
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        drained = pool.submit(proxy.ingress.drain, "shop", "web", first, 30.0)
+        asked = []
+        while time.monotonic() - began < 6.5:
+            asked.append(client.asks())
+            assert not drained.done(), drained.result()
+            time.sleep(0.3)
+        assert {*asked} == {first}
+        assert "no open connection after" in drained.result(), "who has gone is not waited for"
+    assert time.monotonic() - began < 20
+    proxy.ingress.forget("shop", "web", first)
+    assert client.asks() in new
+
+
+def test_a_replica_that_comes_back_is_known_to_its_clients(proxy: Proxy, replicas: Replicas) -> None:
+    """As when a rollout is undone: in between it drained."""
+    old, new = ({name: replicas.start(name, name)} for name in ("web-1", "web-2"))
+    proxy.ingress.route("shop", "web", [STICKY], old)
+    client = Client(proxy)
+    client.asks()
+    known = client.served_by()
+    proxy.ingress.route("shop", "web", [STICKY], new)
+    proxy.ingress.route("shop", "web", [STICKY], old)
+    client.asks()
+    assert client.served_by() == known
+
+
+def test_the_name_of_a_replica_brings_nobody_to_its_successor_before_that_is_proved(
+    proxy: Proxy, replicas: Replicas
+) -> None:
+    proxy.ingress.route("shop", "web", [STICKY], {"web-1": replicas.start("web-1", "v1")})
+    client = Client(proxy)
+    client.asks()
+    known = client.served_by()
+    proxy.ingress.route("shop", "web", [STICKY], {"web-2": replicas.start("web-2", "v2")})
+    proxy.ingress.forget("shop", "web", "web-1")
+    replicas.stop("web-1")
+    # the next release's first replica has the old one's name, and answers our requests with what is no health
+    bad = {"web-1": replicas.start("web-1", "v3", FAIL_FORWARDED="1")}
+    over, said = threading.Event(), []
+
+    def knock() -> None:
+        while not over.is_set():
+            for name in (known, "web-1"):
+                client.says(name)
+                said.append(client.asks())
+
+    thread = threading.Thread(target=knock)
+    thread.start()
+    try:
+        with pytest.raises(PortError, match="was not switched"):
+            proxy.ingress.route("shop", "web", [STICKY], bad)
+    finally:
+        over.set()
+        thread.join()
+    assert {*said} == {"v2"}

@@ -197,3 +197,12 @@ def test_a_server_that_died_is_left_out_and_a_rule_that_traefik_refuses_is_said(
     assert isinstance(proxy.ingress, Traefik)
     proxy.ingress.route("shop", "web", [WEB], {"web-2": both["web-2"]})
     assert proxy.get()[0] == 200
+
+
+def test_a_route_that_keeps_clients_with_their_replica_is_refused(proxy: Proxy, replicas: Replicas) -> None:
+    said = "this proxy cannot keep clients with a replica that drains; drop `sticky`, or set ingress_driver: haproxy"
+    sticky = [replace(WEB, sticky=True)]
+    assert [problem for problem in proxy.ingress.problems("shop", {"web": sticky}) if said in problem]
+    with pytest.raises(PortError, match="cannot keep clients"):
+        proxy.ingress.route("shop", "web", sticky, {"web-1": replicas.start("web-1", "v1")})
+    assert proxy.ingress.routed("shop") == {}

@@ -21,14 +21,10 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup import dril
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 
-from tests.lakehouse.real import LAYERS, Beside, Platform, lake
+from tests.lakehouse.real import LAYERS, NAME, Beside, Platform, lake
+from tests.lakehouse.rolling import KNOCKING, NETWORKS, gaps_of, need, roll, routed, watching
 
 LONG = [name for layer in LAYERS.values() for name in layer if not name.endswith("-init")]
-
-
-def need(right: bool, what: str) -> None:
-    if not right:
-        raise AssertionError(what)
 
 
 def during_a_run(ours: Platform, work: Callable[[], Any]) -> str:
@@ -83,21 +79,17 @@ def bad_airflow(ours: Platform, _folder: Path) -> str:
 
 def rolls(ours: Platform, _folder: Path) -> str:
     """Each service by itself: nothing else is touched, and afterwards the whole works."""
-    took, labels = [], {}
-    for service in LONG:
-        before = {name: body["Id"] for name, body in ours.containers().items()}
-        labels[service] = "2"
-        ours.want(labels=dict(labels), verified=False)
-        began = time.monotonic()
-        ours.up()
-        took.append(f"{service} {time.monotonic() - began:.0f} s")
-        ids = {body["Id"] for body in ours.containers().values()}
-        gone = {name.rpartition("-")[0] for name, id_ in before.items() if id_ not in ids}
-        need({name.split("lake-")[1] for name in gone} == {service}, f"{service}: {gone} were replaced")
+    labels: dict[str, str] = {}
+    inside = tuple(f"{NAME}_{name}" for name in NETWORKS)
+    with watching(ours, KNOCKING, networks=inside) as knocked:
+        took = [f"{service} {roll(ours, labels, service, '2'):.0f} s" for service in LONG]
     ours.want(labels=labels)
     answer = verify.verify(ours.request, False)
     need(answer["outcome"] == "verified", str(answer.get("msg")))
-    return f"{', '.join(took)}, each watched; verified afterwards"
+    return (
+        f"{', '.join(took)}, each watched; verified afterwards; nobody took connections for, at the longest: "
+        f"{gaps_of(knocked.value)}"
+    )
 
 
 def backup(ours: Platform, folder: Path) -> str:
@@ -139,6 +131,7 @@ STEPS: dict[str, Callable[[Platform, Path], str]] = {
     "bad_airflow": bad_airflow,
     "workers": workers,
     "rolls": rolls,
+    "routed": routed,
 }
 
 

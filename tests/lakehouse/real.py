@@ -20,7 +20,7 @@ import docker
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.shown import timeline
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import SqliteJournal
-from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings, Request
 
 from tests.fixtures.images.recipes import recipe_image
 from tests.fixtures.stacks import lakehouse
@@ -46,6 +46,8 @@ class Platform:
 
     folder: Path
     client: Any = field(default_factory=lambda: docker.from_env(timeout=120))
+    proxy: IngressSettings | None = None
+    """in front of it, with an entrypoint `http`"""
 
     def __post_init__(self) -> None:
         self.images = {name: {"ref": recipe_image(self.client, name)} for name in lakehouse.RECIPES}
@@ -66,7 +68,8 @@ class Platform:
             lakehouse_name=NAME,
             **{
                 "images_resolved": self.images,
-                "ingress_entrypoints": {},
+                "ingress_entrypoints": {"http": {}} if self.proxy else {},
+                "lakehouse_entrypoint": "http",
                 "lakehouse_limits": limits,
                 "lakehouse_daily_schedule": "",
                 "lakehouse_verify_failure": "report",
@@ -77,7 +80,7 @@ class Platform:
         for service, value in labels.items():
             self.model["services"][service]["labels"] = {"org.example.turn": value}
         if not verified:
-            del self.model["x-quaylock"]["verify"]
+            del self.model["x-quaylock"]["verify"], self.model["x-quaylock"]["verify_failure"]
         self.contents = {"secrets": lakehouse.secrets_of(known), "configs": lakehouse.configs_of(known)}
         used = {
             kind: {key: body for key, body in made.items() if key in self.model[kind]}
@@ -90,6 +93,7 @@ class Platform:
             secrets=used["secrets"],
             configs=used["configs"],
             profiles=lakehouse.profiles_of(known),
+            ingress=self.proxy,
             state_dir=str(self.folder / "state"),
             config_dir=str(self.folder / "etc"),
             who="bench",

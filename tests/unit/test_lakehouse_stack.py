@@ -143,6 +143,7 @@ def test_pages_are_behind_the_proxy_and_start_before_their_predecessor_stops():
                 else ("web", variables(environment)["lakehouse_domains"][WEB[name]])
             )
             assert (route.entrypoint, route.host) == own
+            assert route.sticky is (name == "trino"), "the rows of a query are with the Trino that runs it"
     for name in (*WEB, "spark-worker"):
         assert plain("prod").service(name).order is Order.START_FIRST
     for name in LONG - {*WEB, "spark-worker"}:

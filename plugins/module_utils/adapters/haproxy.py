@@ -24,7 +24,17 @@ from ..core.model import Route
 from ..core.proxy import haproxy_answers as answers
 from ..core.proxy import haproxy_commands as commands
 from ..core.proxy import haproxy_config as language
-from ..core.proxy.routing import Backend, Settings, State, Table, TableError, owner_of, read_table, table_json
+from ..core.proxy.routing import (
+    Backend,
+    Settings,
+    State,
+    Table,
+    TableError,
+    owner_of,
+    read_table,
+    replica_of,
+    table_json,
+)
 from ..ports import PortError
 from .confirmations import Answer, UnconfirmedError, connect
 from .proxy_files import LOOK, put, text_of
@@ -40,6 +50,8 @@ RELOAD = 15.0
 """seconds until a reloaded HAProxy has to say that it has the new configuration"""
 RETURN = 5.0
 """seconds that a restarting HAProxy gets"""
+COMES_BACK = 5
+"""seconds after which a client that was kept with its replica is not expected to ask it again"""
 
 
 class Container(Protocol):
@@ -75,7 +87,7 @@ class HAProxy(Switching):
         for row in rows:
             owner = owner_of(row.pool)
             if owner is not None and owner[0] == stack:
-                found.setdefault(owner[1], set()).update({row.name} if row.state is State.READY else ())
+                found.setdefault(owner[1], set()).update({replica_of(row.name)[0]} if row.state is State.READY else ())
         return {service: frozenset(names) for service, names in found.items()}
 
     def _unfit(self) -> Sequence[str]:
@@ -128,13 +140,13 @@ class HAProxy(Switching):
         wrong = []
         for pool in backend.pools():
             for member in backend.members:
-                row = there.get((pool.name, member.name))
+                row = there.get((pool.name, member.server))
                 if row is None:
-                    wrong.append(f"{pool.name} has no server {member.name}")
+                    wrong.append(f"{pool.name} has no server {member.server}")
                 elif row.state is not member.state:
                     wrong.append(f"{member.name} is in {row.state.value} instead of {member.state.value}")
                 elif member.state is State.READY and not row.up:
-                    wrong.append(f"{member.name} is down: {self._check_of(pool.name, member.name)}")
+                    wrong.append(f"{member.name} is down: {self._check_of(pool.name, member.server)}")
         if wrong:
             raise UnconfirmedError("HAProxy says: " + "; ".join(wrong))
 
@@ -143,7 +155,7 @@ class HAProxy(Switching):
         return next((f"{c.status} {c.check}" for c in counts if (c.pool, c.name) == (pool, server)), "not listed")
 
     def _answered_by(self, answer: Answer, servers: Mapping[str, str]) -> bool:
-        return answer.served_by in servers
+        return replica_of(answer.served_by)[0] in servers
 
     def _confirm_tcp(self, table: Table, backend: Backend, route: Route, servers: Mapping[str, str]) -> None:
         """Connections through the entrypoint are established, by HAProxy's own word, to the servers and nobody else."""
@@ -308,6 +320,7 @@ class HAProxy(Switching):
 
     def _open_connections(self, backend: Backend, server: str) -> int:
         prefix = backend.prefix
+        sticky = {pool.name for pool in backend.pools() if pool.sticky}
         said = [self._admin("show stat")]
         for pid in self._old_workers():
             with contextlib.suppress(OSError):
@@ -315,7 +328,10 @@ class HAProxy(Switching):
         found = 0
         for answer in said:
             with contextlib.suppress(TableError):
-                found += sum(c.sessions for c in answers.stat(answer) if c.name == server and c.pool.startswith(prefix))
+                counts = [
+                    c for c in answers.stat(answer) if c.pool.startswith(prefix) and replica_of(c.name)[0] == server
+                ]
+                found += sum(c.sessions or int(c.pool in sticky and 0 <= c.idle < COMES_BACK) for c in counts)
         return found
 
     def _admin(self, command: str) -> str:

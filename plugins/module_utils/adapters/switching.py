@@ -31,6 +31,8 @@ CANARY_REQUESTS = 2
 class Switching(abc.ABC):
     """The proxy of this host. `folder` holds conf/ and lock; `say` hears what was repaired."""
 
+    keeps = True
+    """whether it can keep clients with their replica while that drains"""
     quiet = 0.0
     """seconds without a connection after which a server counts as left"""
 
@@ -96,7 +98,7 @@ class Switching(abc.ABC):
             table, _sound = self._read_table()
         except PortError as error:
             return (*said, str(error))
-        return (*said, *conflicts(table, stack, {s: tuple(r) for s, r in routes.items() if r}))
+        return (*said, *self._refused(table, stack, {s: tuple(r) for s, r in routes.items() if r}))
 
     def route(self, stack: str, service: str, routes: Sequence[Route], servers: Mapping[str, str]) -> str:
         began = time.monotonic()
@@ -105,7 +107,7 @@ class Switching(abc.ABC):
             raise PortError(f"{stack}: {service} cannot be routed: " + "; ".join(wrong))
         with self._locked():
             before = self._load()
-            refused = conflicts(before, stack, {service: tuple(routes)})
+            refused = self._refused(before, stack, {service: tuple(routes)})
             if refused:
                 raise PortError("\n".join(refused))
             try:
@@ -157,6 +159,14 @@ class Switching(abc.ABC):
             if table.backend(stack, service) is not None:
                 self._bring(table.without(stack, service), stack, service)
 
+    def _refused(self, table: Table, stack: str, routes: Mapping[str, Sequence[Route]]) -> tuple[str, ...]:
+        unkept = [(s, r) for s, wanted in routes.items() for r in wanted if r.sticky and not self.keeps]
+        return conflicts(table, stack, routes) + tuple(
+            f"{stack}: {service}: {spoken(route)}: this proxy cannot keep clients with a replica that drains; "
+            "drop `sticky`, or set ingress_driver: haproxy"
+            for service, route in unkept
+        )
+
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self._lock_path)
 
@@ -167,12 +177,16 @@ class Switching(abc.ABC):
     ) -> str:
         known = before.backend(stack, service) or Backend(stack, service, ())
         moved = {m.name for m in known.members if m.name in servers and m.address != servers[m.name]}
+        sticky = any(route.sticky for route in routes)
         new = sorted({*servers} - known.ready() | moved)
         members = {m.name: m for m in known.members if m.state is not State.MAINT}
+        # who comes back is still the one whom its clients know
+        marks = {n: m.mark for n, m in members.items() if n not in moved}
+        marks |= {n: secrets.token_hex(4) if sticky else "" for n in new if n not in marks}
 
         def having(states: Callable[[str], State]) -> tuple[Member, ...]:
             names = sorted({*members, *servers})
-            return tuple(Member(n, servers.get(n) or members[n].address, states(n)) for n in names)
+            return tuple(Member(n, servers.get(n) or members[n].address, states(n), marks[n]) for n in names)
 
         ready = having(lambda n: State.READY if n in servers else State.DRAIN)
         final = before.taking(stack, service, routes).having(Backend(stack, service, routes, ready))
@@ -183,7 +197,8 @@ class Switching(abc.ABC):
             staged = () if routes == known.routes else routes
             first = before.having(Backend(stack, service, known.routes, waiting, staged))
             unsettled = self._bring(first, stack, service)
-            patiently(unsettled, lambda: self._confirm_servers(first, routes, new))
+            named = {m.name: m.server for m in waiting if m.name in new}
+            patiently(unsettled, lambda: self._confirm_servers(first, routes, named))
         unsettled = self._bring(final, stack, service) or unsettled
         self._as_asked(final, stack, service)
         if servers:
@@ -203,15 +218,18 @@ class Switching(abc.ABC):
         names = ", ".join(sorted(backend.ready())) if backend is not None else ""
         return f"{names} serves as before" if names else "it is not routed, as before"
 
-    def _confirm_servers(self, table: Table, routes: Sequence[Route], names: Sequence[str]) -> None:
-        """Each new server answers our own requests, through the entrypoint and the route's own rules."""
+    def _confirm_servers(self, table: Table, routes: Sequence[Route], named: Mapping[str, str]) -> None:
+        """Each new server answers our own requests, through the entrypoint and the route's own rules.
+
+        `named` is what the proxy calls it, by the replica's name.
+        """
         for route in routes:
             if route.mode != "http":
                 continue
-            for name in names:
+            for name, server in named.items():
                 for _turn in range(CANARY_REQUESTS):
-                    answer = ask(table.settings, route, name)
-                    if answer.served_by != name:
+                    answer = ask(table.settings, route, server)
+                    if answer.served_by != server:
                         raise UnconfirmedError(
                             f"{asked(route)} for {name} was answered by {answer.served_by or 'nobody'}: "
                             f"{answer.status} {answer.body!r}",

@@ -54,6 +54,7 @@ class Container(Protocol):
 class Traefik(Switching):
     """The driver."""
 
+    keeps = False
     quiet = 0.2
     """a request that was let in just before a switch has its connection by then"""
 
@@ -137,11 +138,11 @@ class Traefik(Switching):
         """By the configuration in which nobody else is listed."""
         return bool(servers) and answer.stamp == self._stamp
 
-    def _confirm_servers(self, table: Table, routes: Sequence[Route], names: Sequence[str]) -> None:
-        super()._confirm_servers(table, routes, names)
+    def _confirm_servers(self, table: Table, routes: Sequence[Route], named: Mapping[str, str]) -> None:
+        super()._confirm_servers(table, routes, named)
         known = {m.name: m.address for b in table.backends for m in b.members}
         for route in routes:
-            for name in names if route.mode == "tcp" else ():
+            for name in named if route.mode == "tcp" else ():
                 # Traefik cannot try a TCP server before everybody is sent to it: this host can
                 try:
                     _reach(known[name], route.port)

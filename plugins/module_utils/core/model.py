@@ -165,6 +165,7 @@ class Route:
 
     `host` is matched without case, "" matches every host; `path` is a prefix. `check` is the path that confirms
     the route through the entrypoint after a switch ("" for TCP). `drain` bounds the wait for open connections.
+    `sticky`: whoever was answered by a replica goes on with it, also while it drains.
     """
 
     entrypoint: str
@@ -175,6 +176,7 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     drain: float = 30.0
     mode: str = "http"
+    sticky: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,7 @@ def _route(entry: Node, context: Context) -> Route:
     drain = entry.at("drain").seconds(30.0)
     if mode == "tcp":
         reason = "means nothing for plain TCP"
-        for key in ("host", "path", "check", "status"):
+        for key in ("host", "path", "check", "status", "sticky"):
             if entry.has(key):
                 entry.at(key).refuse(reason, "drop it, or use mode: http")
         entry.close()
@@ -235,8 +235,9 @@ def _route(entry: Node, context: Context) -> Route:
             f"{check} does not go through this route, whose path is {path}", f"start it with {path}"
         )
     statuses = statuses_of(entry.at("status"))
+    sticky = entry.at("sticky").flag()
     entry.close()
-    return Route(entrypoint, port, host, path, check, statuses, drain, mode)
+    return Route(entrypoint, port, host, path, check, statuses, drain, mode, sticky)
 
 
 def port_of(node: Node) -> int:

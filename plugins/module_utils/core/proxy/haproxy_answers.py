@@ -78,6 +78,8 @@ class Count:
     """connections that could not be made, and answers that broke"""
     status: str
     check: str
+    idle: int = -1
+    """seconds since the last request for it, -1 where there was none"""
 
 
 def stat(answer: str) -> tuple[Count, ...]:
@@ -102,6 +104,7 @@ def stat(answer: str) -> tuple[Count, ...]:
                 number("econ") + number("eresp"),
                 row["status"],
                 " ".join(filter(None, (row.get("check_status"), row.get("last_chk")))),
+                int(row.get("lastsess") or -1),
             )
         )
     return tuple(counts)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from .haproxy_answers import Row
 from .haproxy_config import CHECKED
-from .routing import Backend, Member, State, Table, at, owner_of
+from .routing import Backend, Member, State, Table, at, owner_of, replica_of
 
 
 def steps(rows: Sequence[Row], backend: Backend) -> tuple[str, ...]:
@@ -21,8 +21,8 @@ def steps(rows: Sequence[Row], backend: Backend) -> tuple[str, ...]:
     made: dict[str, list[str]] = {"add": [], "ready": [], "drain": [], "gone": []}
     for pool in backend.pools():
         for member in backend.members:
-            server = f"{pool.name}/{member.name}"
-            row = there.get((pool.name, member.name))
+            server = f"{pool.name}/{member.server}"
+            row = there.get((pool.name, member.server))
             if member.state is State.MAINT:
                 continue
             if row is None:
@@ -39,7 +39,7 @@ def steps(rows: Sequence[Row], backend: Backend) -> tuple[str, ...]:
                 made[member.state.value].append(f"set server {server} state {member.state.value}")
             if member.state is State.READY and row is not None and row.weight == 0:
                 made["ready"].append(f"set server {server} weight 1")
-    staying = {m.name for m in backend.members if m.state is not State.MAINT}
+    staying = {m.server for m in backend.members if m.state is not State.MAINT}
     for row in rows:
         if row.pool.startswith(backend.prefix) and row.name not in staying:
             if row.state is not State.MAINT:
@@ -73,11 +73,14 @@ def merged(table: Table, rows: Sequence[Row], complete: bool) -> Table:
         if owner is None:
             continue
         members = found.setdefault(owner, {})
-        before = members.get(row.name)
+        name, mark = replica_of(row.name)
+        before = members.get(name)
+        if before is not None and before.mark != mark and row.state is not State.READY:
+            continue  # of the same name, and on its way out
         state = State.READY if before is not None and before.state is State.READY else row.state
         if state is State.MAINT and before is not None:
             state = before.state
-        members[row.name] = Member(row.name, row.address, state)
+        members[name] = Member(name, row.address, state, mark)
     backends = []
     for backend in table.backends:
         members = dict(found.get(backend.key, {}))

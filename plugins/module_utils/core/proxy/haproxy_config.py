@@ -42,6 +42,8 @@ SETTINGS = "QUAYLOCK_SETTINGS"
 BACKEND = "QUAYLOCK_BACKEND_"
 
 NOWHERE = "quaylock_nowhere"
+STICKY = "quaylock-"
+"""how the names of cookies begin that keep a client with its replica"""
 CONFIRMING = "{ var(txn.quaylock) -m found }"
 
 TIMEOUTS: Mapping[str, float] = {
@@ -288,15 +290,32 @@ def _pool(settings: Settings, backend: Backend, pool: Pool) -> list[str]:
             f"    http-check expect status {statuses}",
             f"    use-server %[var(txn.quaylock)] if {CONFIRMING}",
             f"    http-after-response set-header {SERVED_BY} %[srv_name] if {CONFIRMING}",
+            *(_sticky(pool) if pool.sticky else ()),
         ]
     else:
         after = {**TIMEOUTS, **settings.timeouts}
         lines += [f"    timeout server {round(after['tunnel'] * 1000)}ms", "    option srvtcpka"]
     return lines + [
-        f"    server {m.name} {at(m.address, pool.port)} {CHECKED[pool.mode]}"
+        f"    server {m.server} {at(m.address, pool.port)} {CHECKED[pool.mode]}"
         + (" weight 0" if m.state is State.DRAIN else "")
         for m in backend.members
         if m.state is not State.MAINT
+    ]
+
+
+def _sticky(pool: Pool) -> list[str]:
+    """A cookie names the replica, also one that drains.
+
+    HAProxy's own cookies are not for servers that come at run time.
+    """
+    cookie = STICKY + hashlib.sha256(pool.name.encode()).hexdigest()[:8]
+    known = "{ srv_name,strcmp(txn.sticky) eq 0 }"
+    named = f'http-response add-header Set-Cookie "{cookie}=%[srv_name]; Path=/; HttpOnly; SameSite=Lax'
+    return [
+        f"    http-request set-var(txn.sticky) req.cook({cookie})",
+        "    use-server %[var(txn.sticky)] if { var(txn.sticky) -m found }",
+        f'    {named}; Secure" if {{ ssl_fc }} !{known}',
+        f'    {named}" unless {{ ssl_fc }} || {known}',
     ]
 
 

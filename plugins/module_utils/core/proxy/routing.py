@@ -120,11 +120,21 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One replica behind the proxy, by container name."""
+    """One replica behind the proxy, by container name.
+
+    A replica of a sticky service has a `mark` of its own: the name alone may be another replica's one day, whom
+    clients of this one know nothing of.
+    """
 
     name: str
     address: str
     state: State = State.READY
+    mark: str = ""
+
+    @property
+    def server(self) -> str:
+        """What the proxy calls it."""
+        return f"{self.name}:{self.mark}" if self.mark else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,7 @@ class Pool:
     mode: str
     port: int
     check: Route
+    sticky: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +167,11 @@ class Backend:
 
     def pools(self) -> tuple[Pool, ...]:
         found: dict[str, Pool] = {}
-        for route in (*self.routes, *self.staged):
+        routes = (*self.routes, *self.staged)
+        sticky = {self.pool_of(route) for route in routes if route.sticky}
+        for route in routes:
             name = self.pool_of(route)
-            found.setdefault(name, Pool(name, route.mode, route.port, route))
+            found.setdefault(name, Pool(name, route.mode, route.port, route, name in sticky))
         return tuple(found.values())
 
     def pool_of(self, route: Route) -> str:
@@ -171,6 +184,12 @@ class Backend:
 def at(address: str, port: int) -> str:
     """An address and a port as proxies write them."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def replica_of(server: str) -> tuple[str, str]:
+    """(name, mark) of what the proxy calls a replica."""
+    name, _sign, mark = server.partition(":")
+    return name, mark
 
 
 def owner_of(pool: str) -> tuple[str, str] | None:
@@ -389,7 +408,7 @@ def read_backend(made: Mapping[str, Any]) -> Backend:
         str(made["stack"]),
         str(made["service"]),
         tuple(_read_route(r) for r in made["routes"]),
-        tuple(Member(m["name"], m["address"], State(m["state"])) for m in made.get("members", ())),
+        tuple(Member(m["name"], m["address"], State(m["state"]), m.get("mark", "")) for m in made.get("members", ())),
         tuple(_read_route(r) for r in made.get("staged", ())),
     )
 

@@ -226,6 +226,7 @@ ROUTES = [
         Route("http", 8000, "shop.example.org", "/api", "/api", (200, 302), 5.0),
     ),
     ("{entrypoint: http, port: 8000, check: /health}", Route("http", 8000, check="/health")),
+    ("{entrypoint: http, port: 8000, sticky: true}", Route("http", 8000, sticky=True)),
     ("{entrypoint: db, port: 5432, mode: tcp}", Route("db", 5432, check="", mode="tcp")),
 ]
 

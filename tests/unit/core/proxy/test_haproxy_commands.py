@@ -75,6 +75,18 @@ STEPS = [
         ["set server b state maint", "del server b"],
     ),
     (
+        "another of the same name, whom clients of the first do not know",
+        [row("a:11", DRAIN)],
+        [Member("a", "172.30.0.9", DRAIN, "22")],
+        [
+            "add server a:22 172.30.0.9:8000 check inter 1s fall 2 rise 1",
+            "enable health a:22",
+            "set server a:22 state drain",
+            "set server a:11 state maint",
+            "del server a:11",
+        ],
+    ),
+    (
         "left over",
         [row("a", READY), row("b", MAINT)],
         [Member("a", "172.30.0.5"), Member("b", "x", MAINT)],
@@ -120,6 +132,8 @@ MERGES = [
     ("who is not there is gone", [row("web-1", READY)], True, {"web-1": READY}),
     ("unless the proxy has older routes", [row("web-1", READY)], False, {"web-1": READY, "web-0": DRAIN}),
     ("who was added is known", [row("web-1", READY), row("x", DRAIN)], True, {"web-1": READY, "x": DRAIN}),
+    ("one that is known by a mark", [row("web-1:5a", READY)], True, {"web-1": READY}),
+    ("two of a name: who serves", [row("web-1", READY), row("web-1:5a", DRAIN)], True, {"web-1": READY}),
     ("maintenance is kept apart", [row("web-1", MAINT)], True, {"web-1": MAINT}),
 ]
 
