@@ -21,6 +21,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup.restoring i
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.fixtures.restic_keys import open_at_once
 
 from .conftest import Harbour, web
 from .test_backups import frozen
@@ -94,6 +95,7 @@ def yard(harbour: Harbour, tmp_path: Path) -> Iterator[Yard]:
     made = Yard(harbour, disk)
     try:
         made.vault.repository.init()
+        open_at_once(disk / "r", "correct horse")
         services = {"web": {**web(), "volumes": ["data:/data"]}}
         harbour.deployed(services, volumes={"data": {}}, **{"x-quaylock": {"backup": {"items": ITEMS}}})
         (made.data / "upload").write_bytes(os.urandom(MIB))

@@ -34,11 +34,8 @@ def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
 
 
 @pytest.fixture
-def vault(tmp_path: Path) -> Vault:
-    (tmp_path / "password").write_text("correct horse\n")
-    made = vault_of(tmp_path, "web-1")
-    made.repository.init()
-    return made
+def vault(own_repository: Path) -> Vault:
+    return vault_of(own_repository.parent, "web-1")
 
 
 def kept(vault: Vault, tmp_path: Path) -> list[str]:
@@ -84,11 +81,8 @@ def test_a_clock_that_went_back_removes_nothing(vault: Vault, tmp_path: Path, ju
 
 @pytest.mark.more
 def test_a_set_is_made_whatever_the_clock_does_meanwhile(
-    harbour: Harbour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harbour: Harbour, tmp_path: Path, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "password").write_text("correct horse\n")
-    vault = vault_of(tmp_path, "web-1")
-    vault.repository.init()
     services = {"web": {**web(), "volumes": ["data:/data"]}}
     items = {"a": {"type": "volume", "volume": "data"}, "b": {"type": "path", "path": str(tmp_path / "password")}}
     harbour.deployed(services, volumes={"data": {}}, **{"x-quaylock": {"backup": {"items": items, "longest": "20s"}}})

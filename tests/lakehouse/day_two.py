@@ -22,6 +22,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault impor
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 
 from tests.lakehouse.real import LAYERS, NAME, Beside, Platform, lake
+from tests.lakehouse.refusals import refusals
 from tests.lakehouse.rolling import KNOCKING, NETWORKS, gaps_of, need, roll, routed, watching
 
 LONG = [name for layer in LAYERS.values() for name in layer if not name.endswith("-init")]
@@ -84,6 +85,7 @@ def rolls(ours: Platform, _folder: Path) -> str:
     with watching(ours, KNOCKING, networks=inside) as knocked:
         took = [f"{service} {roll(ours, labels, service, '2'):.0f} s" for service in LONG]
     ours.want(labels=labels)
+    ours.up()
     answer = verify.verify(ours.request, False)
     need(answer["outcome"] == "verified", str(answer.get("msg")))
     return (
@@ -132,6 +134,7 @@ STEPS: dict[str, Callable[[Platform, Path], str]] = {
     "workers": workers,
     "rolls": rolls,
     "routed": routed,
+    "refusals": refusals,
 }
 
 

@@ -76,7 +76,7 @@ class Platform:
                 **given,
             },
         )
-        self.model = lakehouse.definition(known)
+        self.known, self.model = known, lakehouse.definition(known)
         for service, value in labels.items():
             self.model["services"][service]["labels"] = {"org.example.turn": value}
         if not verified:

@@ -22,7 +22,7 @@ ROUTED = {"superset": "superset", "airflow": "airflow-webserver", "trino": "trin
 MIX = {"keepalive": 1, "fresh": 1}
 PAUSE = 0.1
 """seconds between two requests of a client: pages of these applications take their time, and the machine is small"""
-ROWS = 300_000
+ROWS = 1_500_000
 QUERIES = f"""
 import json, signal, sys, time
 import trino
@@ -33,7 +33,8 @@ while not over:
     began = time.time()
     try:
         cursor = trino.dbapi.connect(host=sys.argv[1], port=int(sys.argv[2]), user="load").cursor()
-        rows = len(cursor.execute(query).fetchall())
+        cursor.execute(query)
+        rows = sum(1 for row in iter(cursor.fetchone, None))
         if rows != {ROWS}:
             failures.append(f"{{rows}} rows")
         done, longest = done + 1, max(longest, time.time() - began)
