@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic im
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import files, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
+from ansible_collections.quaylock.stacks.tests.fixtures.own_engine import OwnEngine, own_engine
 
 from .conftest import WEB, Harbour, web
 from .test_backups import frozen
@@ -27,57 +26,12 @@ from .test_backups import frozen
 pytestmark = [pytest.mark.integration, pytest.mark.more]
 
 
-class OwnEngine:
-    """A dockerd in a network of its own: in this machine's, even one without a bridge takes docker0 away."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/docker.sock"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        program = shutil.which("dockerd")
-        if not program:
-            pytest.skip("dockerd is not on this machine")
-        places = [f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid"]
-        (self.folder / "daemon.json").write_text("{}")  # not the machine's
-        quiet = [f"--config-file={self.folder}/daemon.json", "--bridge=none", "--iptables=false"]
-        with (self.folder / "log").open("ab") as log:
-            call = ["unshare", "--net", program, "-H", self.url, *places, *quiet]
-            self.process = subprocess.Popen(call, stdout=log, stderr=log, start_new_session=True)
-        until = time.monotonic() + 120
-        while subprocess.run(["docker", "-H", self.url, "version"], capture_output=True, check=False).returncode:
-            assert time.monotonic() < until, (self.folder / "log").read_text()[-2000:]
-            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
-            time.sleep(0.2)
-
-    def end(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-        self.process.wait(60)
-        if number == signal.SIGKILL:
-            time.sleep(1)  # its containerd goes with it
-            (self.folder / "pid").unlink(missing_ok=True)
-
-
 @pytest.fixture
 def engine(web_built: str) -> Iterator[OwnEngine]:
-    folder = Path(tempfile.mkdtemp(prefix="qe-"))
-    made = OwnEngine(folder)
-    try:
-        made.start()
-        load = f"docker save {WEB} | docker -H {made.url} load -q"
-        subprocess.run(["bash", "-o", "pipefail", "-c", load], check=True, stdout=subprocess.DEVNULL)
+    if not shutil.which("dockerd"):
+        pytest.skip("dockerd is not on this machine")
+    with own_engine(WEB) as made:
         yield made
-    finally:
-        if made.process:
-            if made.process.poll() is not None:
-                made.start()  # what runs in it ends with it in order only
-            made.end(signal.SIGTERM)
-        mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-        for place in reversed([m for m in mounted if m.startswith(f"{folder}/")]):
-            subprocess.run(["umount", "--lazy", place], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -15,12 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.quaylock.stacks.plugins.module_utils import verify
+from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, verify
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, restoring, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
+from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 
+from tests.fixtures.own_engine import own_engine
 from tests.lakehouse.real import LAYERS, NAME, Beside, Platform, lake
 from tests.lakehouse.refusals import refusals
 from tests.lakehouse.rolling import KNOCKING, NETWORKS, gaps_of, need, roll, routed, watching
@@ -127,6 +129,43 @@ def backup(ours: Platform, folder: Path) -> str:
     return f"{'; '.join(told)}; counts as before, and verified"
 
 
+def elsewhere(ours: Platform, folder: Path) -> str:
+    """An empty engine gets the stack back, from the repository and a recovery key alone."""
+    (folder / "password").write_text("correct horse\n")
+    where = Repository(str(folder / "repository"), str(folder / "password"), cache=str(folder / "cache"))
+    vault = Vault(Restic(where, "bench", wait=20), str(folder / "state/manifests"))
+    vault.repository.init()
+    vault.repository.add_key("correct recovery", "recovery", "quaylock")
+    wanted = ours.sums()
+    made = run.back_up(ours.request, vault)
+    need(made["outcome"] == "made", str(made.get("msg")))
+    ours.down()
+    safe = folder / "elsewhere"
+    safe.mkdir()
+    (safe / "password").write_text("correct recovery\n")
+    with own_engine(*(image["ref"] for image in ours.images.values())) as engine:
+        there = Platform(safe, engine.url)
+        need(not there.containers() and not there.client.volumes.list(), "the engine is not empty")
+        bare = Request(
+            name=NAME, state_dir=str(safe / "state"), config_dir=str(safe / "etc"), docker_host=engine.url, who="bench"
+        )
+        known = Repository(where.location, str(safe / "password"), cache=str(safe / "cache"))
+        began = time.monotonic()
+        try:
+            answer = restoring.restore(
+                bare, Vault(Restic(known, "bench"), str(safe / "state/manifests")), restoring.Choice(stop=True)
+            )
+            need(not answer.get("failed"), str(answer.get("msg")))
+            took = time.monotonic() - began
+            need(there.sums() == wanted, "the counts are not those of the set")
+            verified = verify.verify(bare, False)
+            need(verified["outcome"] == "verified", str(verified.get("msg")))
+        finally:
+            deploy.remove(bare, True, False)
+    ours.up()
+    return f"restored in {took:.0f} s by an engine that had nothing but the images; counts as before, and verified"
+
+
 STEPS: dict[str, Callable[[Platform, Path], str]] = {
     "backup": backup,
     "bad_trino": bad_trino,
@@ -135,6 +174,7 @@ STEPS: dict[str, Callable[[Platform, Path], str]] = {
     "rolls": rolls,
     "routed": routed,
     "refusals": refusals,
+    "elsewhere": elsewhere,
 }
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ class Platform:
     """The role's own file, filled in as a play does."""
 
     folder: Path
-    client: Any = field(default_factory=lambda: docker.from_env(timeout=120))
+    url: str = ""
+    """of another engine than this machine's"""
     proxy: IngressSettings | None = None
     """in front of it, with an entrypoint `http`"""
 
     def __post_init__(self) -> None:
-        self.images = {name: {"ref": recipe_image(self.client, name)} for name in lakehouse.RECIPES}
+        self.client: Any = docker.DockerClient(self.url, timeout=120) if self.url else docker.from_env(timeout=120)
+        self.images = {name: {"ref": recipe_image(docker.from_env(timeout=120), name)} for name in lakehouse.RECIPES}
         self.want()
 
     def want(self, **given: Any) -> None:
@@ -94,6 +96,7 @@ class Platform:
             configs=used["configs"],
             profiles=lakehouse.profiles_of(known),
             ingress=self.proxy,
+            docker_host=self.url,
             state_dir=str(self.folder / "state"),
             config_dir=str(self.folder / "etc"),
             who="bench",
@@ -133,7 +136,7 @@ class Platform:
         )
 
     def asked(self, service: str, *command: str) -> str:
-        call = ["docker", "exec", self.of(service), *command]
+        call = ["docker", *(["-H", self.url] if self.url else []), "exec", self.of(service), *command]
         done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=900)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout[-800:]}{done.stderr[-800:]}")
