@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
-
 from tests.fixtures.stacks import lakehouse
 from tests.fixtures.stacks.roles import ROOT
 from tests.lakehouse.real import Platform
@@ -32,12 +30,10 @@ def refused(platform: Platform, **given: Any) -> str:
     """The findings of a deployment; what runs goes on."""
     before = {name: body["Id"] for name, body in platform.containers().items()}
     platform.want(verified=False, **given)
-    try:
-        platform.deploy()
-    except Invalid as error:
-        need({n: b["Id"] for n, b in platform.containers().items()} == before, "something was changed")
-        return str(error)
-    raise AssertionError(f"it was deployed: {given}")
+    answer = platform.deploy()
+    need(answer["outcome"] == "refused", f"{answer['outcome']}: {answer.get('msg')}")
+    need({n: b["Id"] for n, b in platform.containers().items()} == before, "something was changed")
+    return str(answer["msg"])
 
 
 def played(**given: str) -> str:
