@@ -487,15 +487,15 @@ def up(**jobs):
 
 ALL = {"minio_node": "1", "prometheus": "1", "spark_worker": "11", "minio": "1", "trino": "1", "spark_master": "1"}
 TARGETS = [
-    # name                  what is different             passes
-    ("all are up",          {},                           True),
-    ("one is down",         {"trino": "0"},               False),
-    ("one is not there",    {"minio_node": ""},           False),
-    ("a worker is missing", {"spark_worker": "1"},        False),
-    ("a worker is down",    {"spark_worker": "10"},       False),
-    ("an old one lingers",  {"spark_worker": "110"},      False),
-    ("somebody else is",    {"node": "0"},                True),
-]  # fmt: skip
+    # name, what is different, whether it passes
+    ("all are up", {}, True),
+    ("one is down", {"trino": "0"}, False),
+    ("one is not there", {"minio_node": ""}, False),
+    ("a worker is missing", {"spark_worker": "1"}, False),
+    ("a worker is down", {"spark_worker": "10"}, False),
+    ("an old one lingers", {"spark_worker": "110"}, False),
+    ("somebody else is", {"node": "0"}, True),
+]
 
 
 @pytest.mark.parametrize(("_name", "different", "passes"), TARGETS, ids=[row[0] for row in TARGETS])
