@@ -34,8 +34,19 @@ docker = pytest.importorskip("docker")
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "roles/images/files/recipes"
 REGISTRY = ROOT / "tests/fixtures/images/registry"
-LATER = {"minio", "debian-bookworm", "java", "hive-metastore", "spark", "trino", "dbt", "superset", "airflow"}
-"""recipes that take minutes and that only tests marked `more` need, which build them"""
+LATER = {
+    "minio",
+    "debian-bookworm",
+    "java",
+    "hive-metastore",
+    "spark",
+    "trino",
+    "dbt",
+    "superset",
+    "airflow",
+    "prometheus",
+}
+"""recipes that take long and that only tests marked `more` need, which build them"""
 PORT, CLOSED = 18510, 18599
 HUB = f"127.0.0.1:{PORT}"
 

@@ -49,6 +49,12 @@ def plain(environment: str) -> Stack:
     return stack(environment)
 
 
+@cache
+def monitored(environment: str) -> Stack:
+    """The same with Prometheus."""
+    return stack(environment, lakehouse_monitoring=True)
+
+
 def names(read: Stack) -> set[str]:
     return {service.name for service in read.services}
 
@@ -81,15 +87,17 @@ LIMITS = [
     ("airflow-scheduler", (1, 1024), (2, 2048), (4, 4096)),
     ("ingestor", (1, 2048), (1, 2048), (1, 2048)),
     ("dbt", (1, 2048), (1, 2048), (1, 2048)),
+    # not in the documents: the profile's share of what production has
+    ("prometheus", (0.5, 1024), (0.75, 1536), (1, 2048)),
 ]
 
 
 @pytest.mark.parametrize(("service", "dev", "staging", "prod"), LIMITS, ids=[row[0] for row in LIMITS])
 def test_limits_are_those_of_the_documents(service, dev, staging, prod):
-    seen = [limits(plain(environment).service(service)) for environment in ENVIRONMENTS]
+    seen = [limits(monitored(environment).service(service)) for environment in ENVIRONMENTS]
     assert seen == [dev, staging, prod]
     for environment in ENVIRONMENTS:
-        one = plain(environment).service(service)
+        one = monitored(environment).service(service)
         assert one.container["HostConfig"]["MemoryReservation"] * 2 == one.container["HostConfig"]["Memory"]
 
 
@@ -112,21 +120,23 @@ PORTS = {
     "airflow-webserver": [],
     "ingestor": [],
     "dbt": [],
+    "prometheus": [9090],
 }
 
 
 @pytest.mark.parametrize("service", PORTS)
 def test_ports_are_open_in_development_alone_and_on_loopback(service):
-    published = plain("dev").service(service).published
+    published = monitored("dev").service(service).published
     assert sorted(port for _address, port, _protocol in published) == PORTS[service]
     assert {address for address, _port, _protocol in published} <= {"127.0.0.1"}
-    assert [plain(environment).service(service).published for environment in ("staging", "prod")] == [(), ()]
+    assert [monitored(environment).service(service).published for environment in ("staging", "prod")] == [(), ()]
 
 
 def test_ports_are_by_default_those_of_the_documents():
     ports = loaded(ROLE / "defaults" / "main.yml")["lakehouse_ports"]
     databases = {"metastore_db": 5432, "superset_db": 5433, "airflow_db": 5434}
-    assert ports == {"minio": 9000, **databases, "hive_metastore": 9083, "spark": 7077, "spark_ui": 8080}
+    others = {"hive_metastore": 9083, "spark": 7077, "spark_ui": 8080, "prometheus": 9090}
+    assert ports == {"minio": 9000, **databases, **others}
 
 
 WEB = {"trino": "trino", "superset": "superset", "airflow-webserver": "airflow"}
@@ -146,8 +156,8 @@ def test_pages_are_behind_the_proxy_and_start_before_their_predecessor_stops():
             assert route.sticky is (name == "trino"), "the rows of a query are with the Trino that runs it"
     for name in (*WEB, "spark-worker"):
         assert plain("prod").service(name).order is Order.START_FIRST
-    for name in LONG - {*WEB, "spark-worker"}:
-        assert plain("prod").service(name).order is Order.STOP_FIRST
+    for name in (LONG | {"prometheus"}) - {*WEB, "spark-worker"}:
+        assert monitored("prod").service(name).order is Order.STOP_FIRST
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])
@@ -173,7 +183,7 @@ def test_a_database_is_reached_by_its_own_service_alone(database, network, clien
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_service_is_locked_up(environment):
-    for service in plain(environment).services:
+    for service in monitored(environment).services:
         host = service.container["HostConfig"]
         assert host["CapDrop"] == ["ALL"]
         assert host["ReadonlyRootfs"] is True
@@ -233,7 +243,7 @@ def test_trips_are_made_up_where_the_profile_wants_seed_data():
 
 
 def test_health_checks_ask_for_work():
-    checks = {s.name: s.container["Healthcheck"]["Test"] for s in plain("prod").services if not s.one_shot}
+    checks = {s.name: s.container["Healthcheck"]["Test"] for s in monitored("prod").services if not s.one_shot}
     assert {name: check[1] for name, check in checks.items()} == {
         "minio": "mc",
         "metastore-db": "psql",
@@ -248,6 +258,7 @@ def test_health_checks_ask_for_work():
         "airflow-scheduler": "airflow-check",
         "ingestor": "python",
         "dbt": "python",
+        "prometheus": "prometheus-check",
     }
 
 
@@ -301,6 +312,24 @@ REFUSED = [
     ({"lakehouse_buckets": ["bronze", "silver", "gold"]}, "lakehouse_buckets: warehouse is missing; tables lie there"),
     ({"lakehouse_images": {"hive": "x:1"}}, "lakehouse_images.hive: unknown"),
     ({"lakehouse_limits": {}}, "lakehouse_limits.minio: cpus and memory are wanted"),
+    (
+        {"lakehouse_metrics_retention": "two weeks"},
+        "lakehouse_metrics_retention: a time such as 15d is wanted, not two weeks",
+    ),
+    (
+        {"lakehouse_metrics_targets": {"trino": ["a:1"]}},
+        "lakehouse_metrics_targets.trino: a name of small letters that is none of prometheus, spark-master, spark-worker, "
+        "trino, minio, minio-node is wanted",
+    ),
+    (
+        {"lakehouse_metrics_targets": {"node": ["http://host:9100/metrics"]}},
+        "lakehouse_metrics_targets.node: a list of host:port is wanted",
+    ),
+    (
+        {"lakehouse_metrics_targets": {"node": "host:9100"}},
+        "lakehouse_metrics_targets.node: a list of host:port is wanted",
+    ),
+    ({"lakehouse_metrics_targets": {"node": []}}, "lakehouse_metrics_targets.node: a list of host:port is wanted"),
 ]
 
 
@@ -354,7 +383,7 @@ def test_the_tags_are_the_versions_of_the_recipes():
     recipes = ROOT / "roles" / "images" / "files" / "recipes"
     said = {
         name: (recipes / name / "Dockerfile").read_text()
-        for name in ("hive-metastore", "spark", "trino", "dbt", "superset", "airflow")
+        for name in ("hive-metastore", "spark", "trino", "dbt", "superset", "airflow", "prometheus")
     }
     pinned = ("spark", "dbt", "superset", "airflow")
     said |= {name: said[name] + (recipes / name / "requirements.txt").read_text() for name in pinned}
@@ -386,3 +415,114 @@ def test_airflow_is_told_what_a_daily_run_is():
 def test_a_release_is_verified_from_spark_to_superset():
     checks = {check.name for check in plain("prod").verify.checks}
     assert checks == {"buckets", "catalog", "daily-run", "trino-reads", "dbt-built", "superset", "quiet"}
+
+
+def test_without_monitoring_nothing_is_heard_of_it():
+    for environment in ENVIRONMENTS:
+        known = variables(
+            environment, lakehouse_limits={**variables(environment)["lakehouse_limits"], "prometheus": {}}
+        )
+        assert [line for line in json.dumps(definition(known)).lower().split('"') if "prometheus" in line] == []
+        assert "metrics" not in definition(known)["networks"]
+        assert "prometheus" not in templated(known, "{{ _lakehouse_images_wanted }}")
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_with_monitoring_the_others_stay_as_they_are_but_for_what_they_tell(environment):
+    before, after = plain(environment), monitored(environment)
+    assert names(after) - names(before) == {"prometheus"}
+    changed = {s.name for s in before.services if s.container != after.service(s.name).container}
+    told = environment_of(after.service("minio"))
+    assert told == {**environment_of(before.service("minio")), "MINIO_PROMETHEUS_AUTH_TYPE": "public"}
+    model = definition(variables(environment, lakehouse_monitoring=True))["services"]
+    of_spark = {name for name, service in model.items() if "metrics.properties" in str(service.get("configs"))}
+    assert of_spark == {"spark-master", "spark-worker"}
+    assert changed == {"minio", *of_spark}
+
+
+def test_prometheus_has_no_way_out_until_it_is_to_ask_elsewhere():
+    model = definition(variables("prod", lakehouse_monitoring=True))
+    assert {name for name, service in model["services"].items() if "metrics" in service["networks"]} == {"prometheus"}
+    assert internals(monitored("prod"))["lakehouse_metrics"] is True
+    assert "host.docker.internal" not in str(model)
+    given = {"lakehouse_monitoring": True, "lakehouse_metrics_targets": {"node": ["host.docker.internal:9100"]}}
+    open_ones = [name for name, internal in internals(stack("prod", **given)).items() if not internal]
+    assert open_ones == ["lakehouse_metrics"]
+    assert scraped(**given)["node"] == {
+        "job_name": "node",
+        "static_configs": [{"targets": ["host.docker.internal:9100"]}],
+    }
+
+
+def scraped(**given):
+    known = variables("prod", **given)
+    told = json.loads(templated(known, str(known["_lakehouse_configs"]["prometheus"]) + "\n"))
+    return {job["job_name"]: job for job in told["scrape_configs"]}
+
+
+def test_what_is_scraped_is_part_of_the_stack_and_of_networks_that_prometheus_is_in():
+    model = definition(variables("prod", lakehouse_monitoring=True))["services"]
+    asked = {job: body for job, body in scraped().items() if job != "prometheus"}
+    hosts = {
+        job: body["static_configs"][0]["targets"][0].split(":")[0]
+        for job, body in asked.items()
+        if job != "spark-worker"
+    }
+    hosts["spark-worker"] = asked["spark-worker"]["dns_sd_configs"][0]["names"][0]
+    assert set(hosts) == {"minio", "minio-node", "spark-master", "spark-worker", "trino"}
+    for host in hosts.values():
+        assert set(model[host]["networks"]) & set(model["prometheus"]["networks"]), host
+    assert set(scraped(lakehouse_s3_endpoint="https://s")) == {"prometheus", "spark-master", "spark-worker", "trino"}
+
+
+def up(**jobs):
+    """What promtool prints: for each job how its targets are."""
+    lines = [
+        f'up{{instance="10.0.0.{n}:1", job="{job.replace("_", "-")}"}} => {state} @[1795357838.393]'
+        for job, states in jobs.items()
+        for n, state in enumerate(states)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+ALL = {"minio_node": "1", "prometheus": "1", "spark_worker": "11", "minio": "1", "trino": "1", "spark_master": "1"}
+TARGETS = [
+    # name, what is different, whether it passes
+    ("all are up", {}, True),
+    ("one is down", {"trino": "0"}, False),
+    ("one is not there", {"minio_node": ""}, False),
+    ("a worker is missing", {"spark_worker": "1"}, False),
+    ("a worker is down", {"spark_worker": "10"}, False),
+    ("an old one lingers", {"spark_worker": "110"}, False),
+    ("somebody else is", {"node": "0"}, True),
+]
+
+
+@pytest.mark.parametrize(("_name", "different", "passes"), TARGETS, ids=[row[0] for row in TARGETS])
+def test_a_release_with_monitoring_is_verified_by_its_targets(_name, different, passes):
+    model = definition(variables("prod", lakehouse_monitoring=True))
+    wanted = model["x-quaylock"]["verify"]["targets"]["matches"]
+    assert bool(re.search(wanted, up(**{**ALL, **different}))) is passes
+    assert "targets" in {check.name for check in monitored("prod").verify.checks}
+
+
+def test_samples_are_kept_as_long_as_the_profile_says():
+    kept = {
+        e: [part for part in monitored(e).service("prometheus").container["Cmd"] if "retention" in part]
+        for e in ENVIRONMENTS
+    }
+    assert kept == {
+        e: [f"--storage.tsdb.retention.time={t}"] for e, t in zip(ENVIRONMENTS, ("1d", "7d", "30d"), strict=True)
+    }
+
+
+def test_prometheus_knows_how_many_workers_there_should_be():
+    known = variables("prod", lakehouse_spark_workers=4)
+    told = templated(known, str(known["_lakehouse_configs"]["prometheus_wanted"]) + "\n")
+    assert json.loads(told)["groups"][0]["rules"] == [{"record": "lakehouse:spark_workers:wanted", "expr": "vector(4)"}]
+
+
+def test_the_disposable_stack_takes_every_volume_with_it():
+    known = variables("dev", lakehouse_monitoring=True)
+    removed = {volume["name"] for volume in templated(known, "{{ _lakehouse_test_volumes }}")}
+    assert removed == {f"lakehouse-test_{name}" for name in definition(known)["volumes"]}
