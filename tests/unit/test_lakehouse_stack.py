@@ -228,10 +228,10 @@ def test_a_layer_waits_for_the_one_below():
         "hive-metastore": {"metastore-db": healthy, "minio": healthy, "minio-init": completed},
         "spark-master": {"hive-metastore": healthy},
         "spark-worker": {"spark-master": healthy},
-        "trino": {"hive-metastore": started, "minio": healthy, "minio-init": completed},
+        "trino": {"hive-metastore": healthy, "minio": healthy, "minio-init": completed},
         "ingestor": {"spark-worker": healthy, "hive-metastore": healthy},
-        "dbt": {"trino": healthy, "hive-metastore": healthy},
-        "sample": {"ingestor": healthy, "dbt": healthy},
+        "dbt": {"trino": started, "hive-metastore": healthy},
+        "sample": {"ingestor": healthy, "dbt": healthy, "trino": healthy},
     }
 
 
