@@ -38,7 +38,9 @@ LATE = ["ingress-traefik"]
 """scenarios that need an image of EARLY"""
 MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
-"""checks, scenarios of molecule and files of integration tests that run side by side; each keeps a core busy"""
+"""checks and workers of tests without an engine that run side by side; each keeps a core busy"""
+WAITING = 3
+"""scenarios of molecule and files of integration tests that run side by side; they wait as long as they work"""
 BAD_DAYS = [
     "backup_bad_days",
     "bad_containers",
@@ -58,7 +60,7 @@ BAD_DAYS = [
 ]
 """files of tests in which something happens to a backup, to a drill, or to a restore"""
 TWO = ["-n", str(AT_ONCE)]
-SIDE_BY_SIDE = [*TWO, "--dist", "loadfile", "--no-loadscope-reorder"]
+SIDE_BY_SIDE = ["-n", str(WAITING), "--dist", "loadfile", "--no-loadscope-reorder"]
 """a file's tests share what they need, and stay together; files begin in the order that is given"""
 LONG_FILES = [
     "backup_bad_days",
@@ -209,7 +211,7 @@ def molecule() -> Counts:
         rc, said = logged(f"molecule-{scenario}", ["molecule", "test", "-s", scenario], own)
         return scenario, rc, said, time.monotonic() - began
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(WAITING) as pool:
         for done in as_completed([pool.submit(run, scenario) for scenario in scenarios]):
             scenario, rc, said, took = done.result()
             plain = re.sub(r"\x1b\[[0-9;]*m", "", said)

@@ -150,18 +150,18 @@ def elsewhere(ours: Platform, folder: Path) -> str:
             name=NAME, state_dir=str(safe / "state"), config_dir=str(safe / "etc"), docker_host=engine.url, who="bench"
         )
         known = Repository(where.location, str(safe / "password"), cache=str(safe / "cache"))
+        there_vault = Vault(Restic(known, "bench"), str(safe / "state/manifests"))
         began = time.monotonic()
-        try:
-            answer = restoring.restore(
-                bare, Vault(Restic(known, "bench"), str(safe / "state/manifests")), restoring.Choice(stop=True)
-            )
-            need(not answer.get("failed"), str(answer.get("msg")))
-            took = time.monotonic() - began
-            need(there.sums() == wanted, "the counts are not those of the set")
-            verified = verify.verify(bare, False)
-            need(verified["outcome"] == "verified", str(verified.get("msg")))
-        finally:
-            deploy.remove(bare, True, False)
+        with engine.network():
+            try:
+                answer = restoring.restore(bare, there_vault, restoring.Choice(stop=True))
+                need(not answer.get("failed"), str(answer.get("msg")))
+                took = time.monotonic() - began
+                need(there.sums() == wanted, "the counts are not those of the set")
+                verified = verify.verify(bare, False)
+                need(verified["outcome"] == "verified", str(verified.get("msg")))
+            finally:
+                deploy.remove(bare, True, False)
     ours.up()
     return f"restored in {took:.0f} s by an engine that had nothing but the images; counts as before, and verified"
 
