@@ -81,6 +81,8 @@ LONG_FILES = [
     "superset_recipe",
 ]
 """integration tests that take about a minute or more: they begin first, so that none is left alone at the end"""
+OWN_HOSTS = ["waves", "prod_over_ssh", "disaster"]
+"""end-to-end tests with hosts of their own"""
 NICE = 10
 """of what runs beside the stages with an engine, where gates and clients are timed"""
 
@@ -244,7 +246,20 @@ def e2e() -> Counts:
 
     The first of them would restart an engine that the role has not set up yet, and with it the others' hosts.
     """
-    return pytest("e2e", "tests/e2e", *MORE, *TWO, "--dist", "loadgroup") if engine_set_up() else Counts(failed=1)
+    if not engine_set_up():
+        return Counts(failed=1)
+    theirs = [f"tests/e2e/test_{name}.py" for name in OWN_HOSTS]
+
+    def beside() -> tuple[Counts, list[str]]:
+        BESIDE.said = []
+        return pytest("e2e-hosts", *theirs, *MORE), BESIDE.said
+
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(beside)
+        counts = pytest("e2e", "tests/e2e", *(f"--ignore={file}" for file in theirs), *MORE)
+        more, said = others.result()
+    say("\n".join(["", "those with hosts of their own:", *said]))
+    return counts + more
 
 
 def bad_days() -> Counts:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("here")]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "calminer-test"

@@ -29,7 +29,7 @@ from .test_prod_over_ssh import (
 )
 
 __all__ = ["certificate", "images", "inventory", "machine", "registry"]
-pytestmark = [pytest.mark.integration, pytest.mark.more, pytest.mark.xdist_group("hosts")]
+pytestmark = [pytest.mark.integration, pytest.mark.more]
 
 
 def psql(host: Machine, sql: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("here")]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 STACK = "e2eshop"

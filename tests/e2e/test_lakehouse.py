@@ -12,7 +12,6 @@ import pytest
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.xdist_group("here"),
     pytest.mark.more,
 ]  # its images take a quarter of an hour where none of them is there
 

@@ -22,7 +22,7 @@ from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 from ansible_collections.quaylock.stacks.tests.load import Load, Report
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("here")]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 DOOR = ("127.0.0.1", 8000)

@@ -28,7 +28,7 @@ import pytest
 import yaml
 from ansible_collections.quaylock.stacks.tests.fixtures import systemd
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("hosts")]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 HOST, REGISTRY = "quaylock-e2e-prod", "quaylock-e2e-registry"

@@ -20,7 +20,7 @@ import yaml
 from ansible_collections.quaylock.stacks.tests.fixtures import systemd
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("hosts")]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 HOSTS = ("web-1", "web-2", "web-3")
