@@ -64,13 +64,12 @@ def test_a_websocket_that_was_told_goodbye_is_not_lost_and_one_that_was_cut_is(b
         stopping.join()
         container.start()
         load.warm()
+        goodbyes, lost = load.report.goodbyes, len(load.report.losses)
         container.kill()
         time.sleep(0.3)
-    assert (
-        load.report.reasons["ws: ended without a close frame"]
-        + load.report.reasons["ws: ConnectionResetError [Errno 104] Connection reset by peer"]
-        == 3
-    ), load.report
+    # by an end without a close frame, by a reset, or by silence where the container's network went first
+    assert len(load.report.losses) - lost >= 3, load.report
+    assert load.report.goodbyes == goodbyes, load.report
 
 
 ANSWERS = [

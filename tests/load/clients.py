@@ -234,10 +234,10 @@ class Load:
 
     def warm(self, requests: int = 50, timeout: float = 10.0) -> None:
         """Returns when so many more requests were answered."""
-        goal, until = self.report.requests + requests, time.monotonic() + timeout
-        while self.report.requests < goal:
+        goal, until = len(self.report.answers) + requests, time.monotonic() + timeout
+        while len(self.report.answers) < goal:
             if time.monotonic() > until:
-                raise TimeoutError(f"{self.report.requests} requests, waited for {goal}")
+                raise TimeoutError(f"{len(self.report.answers)} answers, waited for {goal}")
             time.sleep(0.01)
 
     async def _all(self) -> None:
