@@ -96,11 +96,16 @@ def rolls(ours: Platform, _folder: Path) -> str:
     )
 
 
+def vault_of(folder: Path, location: Path, password: str) -> Vault:
+    """Sets of a repository, as a host with this folder and this password knows them."""
+    (folder / "password").write_text(f"{password}\n")
+    where = Repository(str(location), str(folder / "password"), cache=str(folder / "cache"))
+    return Vault(Restic(where, "bench", wait=20), str(folder / "state/manifests"))
+
+
 def backup(ours: Platform, folder: Path) -> str:
     """A set, a drill, and a restore of everything after something was lost."""
-    (folder / "password").write_text("correct horse\n")
-    where = Repository(str(folder / "repository"), str(folder / "password"), cache=str(folder / "cache"))
-    vault = Vault(Restic(where, "bench", wait=20), str(folder / "state/manifests"))
+    vault = vault_of(folder, folder / "repository", "correct horse")
     vault.repository.init()
     wanted = ours.sums()
     began = time.monotonic()
@@ -131,9 +136,7 @@ def backup(ours: Platform, folder: Path) -> str:
 
 def elsewhere(ours: Platform, folder: Path) -> str:
     """An empty engine gets the stack back, from the repository and a recovery key alone."""
-    (folder / "password").write_text("correct horse\n")
-    where = Repository(str(folder / "repository"), str(folder / "password"), cache=str(folder / "cache"))
-    vault = Vault(Restic(where, "bench", wait=20), str(folder / "state/manifests"))
+    vault = vault_of(folder, folder / "repository", "correct horse")
     vault.repository.init()
     vault.repository.add_key("correct recovery", "recovery", "quaylock")
     wanted = ours.sums()
@@ -142,19 +145,17 @@ def elsewhere(ours: Platform, folder: Path) -> str:
     ours.down()
     safe = folder / "elsewhere"
     safe.mkdir()
-    (safe / "password").write_text("correct recovery\n")
+    known = vault_of(safe, folder / "repository", "correct recovery")
     with own_engine(*(image["ref"] for image in ours.images.values())) as engine:
         there = Platform(safe, engine.url)
         need(not there.containers() and not there.client.volumes.list(), "the engine is not empty")
         bare = Request(
             name=NAME, state_dir=str(safe / "state"), config_dir=str(safe / "etc"), docker_host=engine.url, who="bench"
         )
-        known = Repository(where.location, str(safe / "password"), cache=str(safe / "cache"))
-        there_vault = Vault(Restic(known, "bench"), str(safe / "state/manifests"))
         began = time.monotonic()
         with engine.network():
             try:
-                answer = restoring.restore(bare, there_vault, restoring.Choice(stop=True))
+                answer = restoring.restore(bare, known, restoring.Choice(stop=True))
                 need(not answer.get("failed"), str(answer.get("msg")))
                 took = time.monotonic() - began
                 need(there.sums() == wanted, "the counts are not those of the set")
