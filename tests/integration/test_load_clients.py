@@ -22,15 +22,21 @@ QUICK = {"slow_path": "/slow?seconds=1", "stream_path": "/stream?seconds=1", "pa
 
 @pytest.fixture
 def backend(client: Any, web_built: str) -> Iterator[tuple[Any, str]]:
-    """A replica, and its address. No proxy is between, which could hide something."""
-    made = client.containers.run(web_built, name=f"qr-{secrets.token_hex(3)}", detach=True)
+    """A replica, and its address. No proxy is between, which could hide something.
+
+    In a network of its own: on a shared one, another container may get the address of one that is stopped.
+    """
+    name = f"qr-{secrets.token_hex(3)}"
+    network = client.networks.create(name)
+    made = client.containers.run(web_built, name=name, network=name, detach=True)
     made.reload()
-    target = f"{made.attrs['NetworkSettings']['IPAddress']}:8000"
+    target = f"{made.attrs['NetworkSettings']['Networks'][name]['IPAddress']}:8000"
     until = time.monotonic() + 10
     while Load(target, mix={"fresh": 1}, requests=1, seconds=1).run().failed:
         assert time.monotonic() < until, made.logs()
     yield made, target
     made.remove(force=True)
+    network.remove()
 
 
 def test_a_backend_that_works_loses_nothing(backend: tuple[Any, str]) -> None:
