@@ -74,6 +74,8 @@ class Platform:
                 "lakehouse_entrypoint": "http",
                 "lakehouse_limits": limits,
                 "lakehouse_daily_schedule": "",
+                # the sixteen alone
+                "lakehouse_monitoring": False,
                 "lakehouse_verify_failure": "report",
                 **given,
             },

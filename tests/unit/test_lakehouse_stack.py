@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
-from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.lookup.placeholders import places
 from ansible_collections.quaylock.stacks.plugins.lookup.repeated_secrets import repeated
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.compose import compose
-from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service, Stack
+from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Condition, Order, Service
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.lakehouse import (
     ROLE,
     SECRETS,
     definition,
-    profiles_of,
+    environment_of,
+    internals,
+    monitored,
+    names,
+    plain,
+    stack,
     variables,
 )
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.roles import ROOT, loaded, templated
@@ -30,46 +32,9 @@ LONG = STORAGE | ANALYTICS | {"hive-metastore", "spark-master", "spark-worker", 
 ONE_SHOTS = {"minio-init", "superset-init", "airflow-init"}
 
 
-def stack(environment: str, **given: Any) -> Stack:
-    known = variables(environment, **given)
-    context = compose.Context(
-        project_directory="/etc/quaylock/stacks/lakehouse",
-        config_dir="/etc/quaylock/stacks/lakehouse",
-        secrets=dict.fromkeys(templated(known, "{{ _lakehouse_secrets }}"), "0123456789ab"),
-        configs=dict.fromkeys(known["_lakehouse_configs"], "0123456789ab"),
-        entrypoints={name: door["port"] for name, door in known["ingress_entrypoints"].items()},
-        profiles=profiles_of(known),
-    )
-    return compose.read(templated(known, "{{ lakehouse_name }}"), definition(known), context)
-
-
-@cache
-def plain(environment: str) -> Stack:
-    """An environment as it is in the inventory."""
-    return stack(environment)
-
-
-@cache
-def monitored(environment: str) -> Stack:
-    """The same with Prometheus."""
-    return stack(environment, lakehouse_monitoring=True)
-
-
-def names(read: Stack) -> set[str]:
-    return {service.name for service in read.services}
-
-
 def limits(service: Service) -> tuple[float, int]:
     host = service.container["HostConfig"]
     return host["NanoCpus"] / 1e9, host["Memory"] // 2**20
-
-
-def environment_of(service: Service) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in service.container.get("Env", ()))
-
-
-def internals(read: Stack) -> dict[str, bool]:
-    return {network.name: network.body.get("Internal", False) for network in read.networks if not network.external}
 
 
 LIMITS = [
@@ -263,7 +228,7 @@ def test_health_checks_ask_for_work():
 
 
 def test_another_object_store_takes_the_place_of_minio_by_one_variable():
-    read = stack("prod", lakehouse_s3_endpoint="https://s3.example.org")
+    read = stack("prod", lakehouse_s3_endpoint="https://s3.example.org", lakehouse_monitoring=False)
     assert names(read) == (LONG | ONE_SHOTS) - {"minio", "minio-init"}
     for name in ("hive-metastore", "spark-master", "spark-worker", "trino", "ingestor"):
         assert environment_of(read.service(name))["S3_ENDPOINT"] == "https://s3.example.org"
@@ -311,6 +276,7 @@ REFUSED = [
     ),
     ({"lakehouse_buckets": ["bronze", "silver", "gold"]}, "lakehouse_buckets: warehouse is missing; tables lie there"),
     ({"lakehouse_images": {"hive": "x:1"}}, "lakehouse_images.hive: unknown"),
+    ({"lakehouse_airflow_keep_days": 0}, "lakehouse_airflow_keep_days: at least 1 day is kept, not 0"),
     ({"lakehouse_limits": {}}, "lakehouse_limits.minio: cpus and memory are wanted"),
     (
         {"lakehouse_metrics_retention": "two weeks"},
@@ -409,117 +375,13 @@ def test_airflow_is_told_what_a_daily_run_is():
         "seed": 2009,
         "url": "",
         "catchup": False,
+        "keep_days": 90,
     }
 
 
 def test_a_release_is_verified_from_spark_to_superset():
     checks = {check.name for check in plain("prod").verify.checks}
     assert checks == {"buckets", "catalog", "daily-run", "trino-reads", "dbt-built", "superset", "quiet"}
-
-
-def test_without_monitoring_nothing_is_heard_of_it():
-    for environment in ENVIRONMENTS:
-        known = variables(
-            environment, lakehouse_limits={**variables(environment)["lakehouse_limits"], "prometheus": {}}
-        )
-        assert [line for line in json.dumps(definition(known)).lower().split('"') if "prometheus" in line] == []
-        assert "metrics" not in definition(known)["networks"]
-        assert "prometheus" not in templated(known, "{{ _lakehouse_images_wanted }}")
-
-
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_with_monitoring_the_others_stay_as_they_are_but_for_what_they_tell(environment):
-    before, after = plain(environment), monitored(environment)
-    assert names(after) - names(before) == {"prometheus"}
-    changed = {s.name for s in before.services if s.container != after.service(s.name).container}
-    told = environment_of(after.service("minio"))
-    assert told == {**environment_of(before.service("minio")), "MINIO_PROMETHEUS_AUTH_TYPE": "public"}
-    model = definition(variables(environment, lakehouse_monitoring=True))["services"]
-    of_spark = {name for name, service in model.items() if "metrics.properties" in str(service.get("configs"))}
-    assert of_spark == {"spark-master", "spark-worker"}
-    assert changed == {"minio", *of_spark}
-
-
-def test_prometheus_has_no_way_out_until_it_is_to_ask_elsewhere():
-    model = definition(variables("prod", lakehouse_monitoring=True))
-    assert {name for name, service in model["services"].items() if "metrics" in service["networks"]} == {"prometheus"}
-    assert internals(monitored("prod"))["lakehouse_metrics"] is True
-    assert "host.docker.internal" not in str(model)
-    given = {"lakehouse_monitoring": True, "lakehouse_metrics_targets": {"node": ["host.docker.internal:9100"]}}
-    open_ones = [name for name, internal in internals(stack("prod", **given)).items() if not internal]
-    assert open_ones == ["lakehouse_metrics"]
-    assert scraped(**given)["node"] == {
-        "job_name": "node",
-        "static_configs": [{"targets": ["host.docker.internal:9100"]}],
-    }
-
-
-def scraped(**given):
-    known = variables("prod", **given)
-    told = json.loads(templated(known, str(known["_lakehouse_configs"]["prometheus"]) + "\n"))
-    return {job["job_name"]: job for job in told["scrape_configs"]}
-
-
-def test_what_is_scraped_is_part_of_the_stack_and_of_networks_that_prometheus_is_in():
-    model = definition(variables("prod", lakehouse_monitoring=True))["services"]
-    asked = {job: body for job, body in scraped().items() if job != "prometheus"}
-    hosts = {
-        job: body["static_configs"][0]["targets"][0].split(":")[0]
-        for job, body in asked.items()
-        if job != "spark-worker"
-    }
-    hosts["spark-worker"] = asked["spark-worker"]["dns_sd_configs"][0]["names"][0]
-    assert set(hosts) == {"minio", "minio-node", "spark-master", "spark-worker", "trino"}
-    for host in hosts.values():
-        assert set(model[host]["networks"]) & set(model["prometheus"]["networks"]), host
-    assert set(scraped(lakehouse_s3_endpoint="https://s")) == {"prometheus", "spark-master", "spark-worker", "trino"}
-
-
-def up(**jobs):
-    """What promtool prints: for each job how its targets are."""
-    lines = [
-        f'up{{instance="10.0.0.{n}:1", job="{job.replace("_", "-")}"}} => {state} @[1795357838.393]'
-        for job, states in jobs.items()
-        for n, state in enumerate(states)
-    ]
-    return "\n".join(lines) + "\n"
-
-
-ALL = {"minio_node": "1", "prometheus": "1", "spark_worker": "11", "minio": "1", "trino": "1", "spark_master": "1"}
-TARGETS = [
-    # name, what is different, whether it passes
-    ("all are up", {}, True),
-    ("one is down", {"trino": "0"}, False),
-    ("one is not there", {"minio_node": ""}, False),
-    ("a worker is missing", {"spark_worker": "1"}, False),
-    ("a worker is down", {"spark_worker": "10"}, False),
-    ("an old one lingers", {"spark_worker": "110"}, False),
-    ("somebody else is", {"node": "0"}, True),
-]
-
-
-@pytest.mark.parametrize(("_name", "different", "passes"), TARGETS, ids=[row[0] for row in TARGETS])
-def test_a_release_with_monitoring_is_verified_by_its_targets(_name, different, passes):
-    model = definition(variables("prod", lakehouse_monitoring=True))
-    wanted = model["x-quaylock"]["verify"]["targets"]["matches"]
-    assert bool(re.search(wanted, up(**{**ALL, **different}))) is passes
-    assert "targets" in {check.name for check in monitored("prod").verify.checks}
-
-
-def test_samples_are_kept_as_long_as_the_profile_says():
-    kept = {
-        e: [part for part in monitored(e).service("prometheus").container["Cmd"] if "retention" in part]
-        for e in ENVIRONMENTS
-    }
-    assert kept == {
-        e: [f"--storage.tsdb.retention.time={t}"] for e, t in zip(ENVIRONMENTS, ("1d", "7d", "30d"), strict=True)
-    }
-
-
-def test_prometheus_knows_how_many_workers_there_should_be():
-    known = variables("prod", lakehouse_spark_workers=4)
-    told = templated(known, str(known["_lakehouse_configs"]["prometheus_wanted"]) + "\n")
-    assert json.loads(told)["groups"][0]["rules"] == [{"record": "lakehouse:spark_workers:wanted", "expr": "vector(4)"}]
 
 
 def test_the_disposable_stack_takes_every_volume_with_it():
