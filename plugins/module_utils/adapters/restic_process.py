@@ -102,21 +102,22 @@ class Vigil:
 
     def __init__(self, pid: int, heard: Callable[[], int]) -> None:
         self._pid, self._heard = pid, heard
-        self._mark = (0.0, 0.0)
+        self._mark: tuple[float, float] | None = None
         self._since = 0.0
-        self.begin()
 
     def begin(self) -> None:
-        """It is waited for from now on."""
-        self._since, self._mark = time.monotonic(), self._moves() or (0.0, 0.0)
+        """It is waited for from now on. Costs nothing: the kernel is asked when it has let us wait for a while."""
+        self._mark = None
 
     def look(self, patience: float) -> None:
         """Raises Silent where it has not moved for so many seconds."""
         found = self._moves()
-        if found is None or found[0] - self._mark[0] >= MOVED or found[1] - self._mark[1] >= THOUGHT:
-            self._since, self._mark = time.monotonic(), found or self._mark
-        elif time.monotonic() - self._since >= patience:
-            raise Silent(patience)
+        before = self._mark
+        if found and before and found[0] - before[0] < MOVED and found[1] - before[1] < THOUGHT:
+            if time.monotonic() - self._since >= patience:
+                raise Silent(patience)
+        else:
+            self._since, self._mark = time.monotonic(), found or before
 
     def _moves(self) -> tuple[float, float] | None:
         """Bytes, and seconds on a processor."""
@@ -166,10 +167,11 @@ class Feed:
     def _sent(self, view: memoryview) -> None:
         left = view
         while left:
-            if select.select([], [self._ours], [], GLIMPSE)[1]:
+            try:
                 left = left[self._ours.send(left) :]
-            elif self.vigil:
-                self.vigil.look(PATIENCE)
+            except BlockingIOError:
+                if not select.select([], [self._ours], [], GLIMPSE)[1] and self.vigil:
+                    self.vigil.look(PATIENCE)
 
     def finish(self) -> None:
         """The file has ended. The socket stays open: closing it would take back what restic has not read yet."""
