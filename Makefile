@@ -70,7 +70,7 @@ lakehouse-kills: ## Each container of a real lakehouse killed once, in the middl
 	@scripts/bootstrap test
 	@.venv/bin/python -m tests.lakehouse.kills $(SERVICES)
 
-lakehouse-day-two: ## Backups, restores, bad releases, workers, rolls and refusals of a real lakehouse (35 minutes; STEPS="backup rolls")
+lakehouse-day-two: ## Backups, restores, bad releases, workers, trips fetched, rolls and refusals of a real lakehouse (35 minutes; STEPS="backup rolls")
 	@scripts/bootstrap test
 	@.venv/bin/python -m tests.lakehouse.day_two $(STEPS)
 

@@ -7,6 +7,7 @@ Prints a line for each step: what was done, whether all was right, and how long 
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
 import sys
@@ -23,6 +24,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.reposi
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 
 from tests.fixtures.own_engine import own_engine
+from tests.lakehouse.published import trips
 from tests.lakehouse.real import LAYERS, NAME, Beside, Platform, lake
 from tests.lakehouse.refusals import refusals
 from tests.lakehouse.rolling import KNOCKING, NETWORKS, gaps_of, need, roll, routed, watching
@@ -30,10 +32,10 @@ from tests.lakehouse.rolling import KNOCKING, NETWORKS, gaps_of, need, roll, rou
 LONG = [name for layer in LAYERS.values() for name in layer if not name.endswith("-init")]
 
 
-def during_a_run(ours: Platform, work: Callable[[], Any]) -> str:
-    """The state of a daily run in whose middle the work is done."""
+def during_a_run(ours: Platform, work: Callable[[], Any], after: float = 15) -> str:
+    """The state of a daily run in whose middle the work is done, so many seconds after its begin."""
     beside = Beside(ours, f"day-two-{secrets.token_hex(3)}")
-    time.sleep(15)
+    time.sleep(after)
     work()
     beside.join()
     return beside.state
@@ -94,6 +96,20 @@ def rolls(ours: Platform, _folder: Path) -> str:
         f"{', '.join(took)}, each watched; verified afterwards; nobody took connections for, at the longest: "
         f"{gaps_of(knocked.value)}"
     )
+
+
+def beneath(ours: Platform, _folder: Path) -> str:
+    """What a daily run stands on is replaced in its middle: its tries find the successor."""
+    labels: dict[str, str] = {}
+    wanted = ours.sums()
+    # Trino when dbt asks it
+    for service, after in (("minio", 15), ("hive-metastore", 15), ("trino", 38)):
+        state = during_a_run(ours, functools.partial(roll, ours, labels, service, "3"), after)
+        need(state == "success", f"{service} was replaced in the middle of a daily run: {state}")
+        need(ours.sums() == wanted, f"{service} was replaced in the middle of a daily run: the counts differ")
+    ours.want(verified=False)
+    ours.up()
+    return "MinIO, the metastore and Trino, each replaced in the middle of a daily run that succeeded; counts as before"
 
 
 def vault_of(folder: Path, location: Path, password: str) -> Vault:
@@ -172,6 +188,8 @@ STEPS: dict[str, Callable[[Platform, Path], str]] = {
     "bad_trino": bad_trino,
     "bad_airflow": bad_airflow,
     "workers": workers,
+    "trips": trips,
+    "beneath": beneath,
     "rolls": rolls,
     "routed": routed,
     "refusals": refusals,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,8 @@ from typing import Any
 from ..ports import PortError
 from . import processes
 
-HEADER = 8
-"""bytes before each frame: the stream, three of nothing, and the size"""
+HEADER = struct.Struct(">B3xI")
+"""before each frame: the stream, three bytes of nothing, and the size"""
 STDOUT = 1
 CHUNK = 2**20
 LAST_LINES = 20
@@ -62,30 +63,39 @@ class ExecStream:
             self._socket.shutdown(socket.SHUT_WR)
 
     def frames(self) -> Iterator[memoryview]:
-        """Stdout piece by piece; a piece is good until the next one is asked for."""
+        """Stdout piece by piece; a piece is good until the next one is asked for.
+
+        A frame is what the program wrote at once, often little, and each piece costs whoever takes it: what came together
+        leaves together.
+        """
         buffer = memoryview(bytearray(CHUNK))
-        begin = end = 0  # of what was received and not looked at yet; many frames come at once
+        end = 0  # of what was received and not read yet: at most a part of a header
         stream = left = 0  # of the frame that is read
         while True:
-            if end - begin < (1 if left else HEADER):
-                buffer[: end - begin] = buffer[begin:end]
-                begin, end = 0, end - begin
-                received = self._some(buffer[end:])
-                if not received and not left and not end:
-                    return
-                if not received:
-                    raise PortError(f"{self.name}: the engine broke off in the middle of a frame")
-                end += received
-            elif not left:
-                stream, left = buffer[begin], int.from_bytes(buffer[begin + 4 : begin + HEADER], "big")
-                begin += HEADER
-            else:
-                piece = buffer[begin : min(begin + left, end)]
-                begin, left = begin + len(piece), left - len(piece)
+            received = self._some(buffer[end:])
+            if not received and not left and not end:
+                return
+            if not received:
+                raise PortError(f"{self.name}: the engine broke off in the middle of a frame")
+            end += received
+            begin = kept = 0
+            while end - begin >= (1 if left else HEADER.size):
+                if not left:
+                    stream, left = HEADER.unpack_from(buffer, begin)
+                    begin += HEADER.size
+                    continue
+                size = min(left, end - begin)
                 if stream == STDOUT:
-                    yield piece
+                    buffer[kept : kept + size] = buffer[begin : begin + size]
+                    kept += size
                 else:
-                    self._errors.extend(bytes(piece).splitlines())
+                    self._errors.extend(bytes(buffer[begin : begin + size]).splitlines())
+                begin, left = begin + size, left - size
+            rest = bytes(buffer[begin:end])
+            if kept:
+                yield buffer[:kept]
+            end = len(rest)
+            buffer[:end] = rest
 
     def line(self) -> Callable[[], str]:
         """A reader of stdout, line by line, for a conversation. It gives "" at the end."""

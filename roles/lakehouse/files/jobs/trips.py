@@ -154,8 +154,14 @@ def stored(spark: SparkSession, url: str) -> str:
         return name
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, "file")
-        with urllib.request.urlopen(url, timeout=60) as answer, open(local, "wb") as file:  # noqa: S310 the operator's
-            shutil.copyfileobj(answer, file)
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer, open(local, "wb") as file:  # noqa: S310 the operator's
+                shutil.copyfileobj(answer, file)
+        except OSError as error:
+            sys.exit(f"{url} cannot be had: {error}")
+        # who breaks off in the middle is not told from who is done
+        if (wanted := answer.headers["Content-Length"]) and int(wanted) != (got := os.path.getsize(local)):
+            sys.exit(f"{url} broke off after {got} of {wanted} bytes")
         # under another name first, so that half a file is none
         part = jvm.org.apache.hadoop.fs.Path(f"{name}.part")
         files.copyFromLocalFile(False, True, jvm.org.apache.hadoop.fs.Path(f"file://{local}"), part)
