@@ -74,7 +74,7 @@ lakehouse-day-two: ## Backups, restores, bad releases, workers, trips fetched, r
 	@scripts/bootstrap test
 	@.venv/bin/python -m tests.lakehouse.day_two $(STEPS)
 
-bad-days: ## Everything that can happen to a backup, a drill or a restore, on a real engine (an hour); says what survived
+bad-days: ## Everything that can happen to a backup, a drill or a restore, on a real engine (a quarter of an hour); says what survived
 	@scripts/test bad-days
 
 integration: ## The engine's parts on a real Docker engine (MORE=yes: behind Debian's own HAProxy too)

@@ -65,8 +65,8 @@ class ExecStream:
     def frames(self) -> Iterator[memoryview]:
         """Stdout piece by piece; a piece is good until the next one is asked for.
 
-        A frame is what the program wrote at once, often little, and each piece costs whoever takes it: what came together
-        leaves together.
+        A frame is what the program wrote at once, often little, and each piece costs whoever takes it: what came
+        together leaves together.
         """
         buffer = memoryview(bytearray(CHUNK))
         end = 0  # of what was received and not read yet: at most a part of a header
