@@ -78,12 +78,17 @@ def host(harbour: Harbour, own_repository: Path, tmp_path: Path) -> Host:
     made = Host(harbour, tmp_path)
     made.configure()
     prepare(settings_in(str(made.settings)))
+    deploy(harbour)
+    return made
+
+
+def deploy(harbour: Harbour) -> None:
+    """A stack whose volume is backed up."""
     services = {"web": {**web(), "volumes": ["data:/data"]}}
     plan = {"backup": {"items": {"uploads": {"type": "volume", "volume": "data"}}}}
     harbour.deployed(services, volumes={"data": {}}, **{"x-quaylock": plan})
     volume = harbour.client.volumes.get(f"{harbour.name}_data")
     (Path(volume.attrs["Mountpoint"]) / "upload").write_text("precious")
-    return made
 
 
 def test_sets_are_made_when_they_are_due_and_their_age_is_told(host: Host) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import subprocess
 import sys
@@ -69,6 +70,13 @@ def test_everything_that_can_be_said_reaches_it() -> None:
     assert found.webhook_file == "/etc/quaylock/backup/webhook"
     assert found.restic == "/usr/local/lib/quaylock/restic-abababababab"
     assert "hunter2" not in repr(found)
+
+
+def test_the_keys_of_an_object_store_are_a_file_as_its_clients_read_it() -> None:
+    files = templated("{{ _backup_secrets }}", backup_s3={"access_key": "a", "secret_key": "s/+'\""})
+    written = configparser.ConfigParser(interpolation=None)
+    written.read_string(next(file["content"] for file in files if file["path"] == "s3"))
+    assert dict(written["default"]) == {"aws_access_key_id": "a", "aws_secret_access_key": "s/+'\""}
 
 
 def test_by_hand_nothing_is_scheduled_and_nothing_gets_stale() -> None:

@@ -46,6 +46,10 @@ STUBBORN = (
 CHATTY = (
     "for n in range(3000): print(n, 'x' * 50)\nprint('y' * 200_000)\nprint('result {\"lines\": 3000}')\nprint('end')"
 )
+HOPELESS = (
+    "import sys; print('failed there is no such month', flush=True)\n"
+    "for n in range(3000): print('noise', n, file=sys.stderr)\nsys.exit(1)"
+)
 PARENT = (
     "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid,"
     " flush=True); import time; time.sleep(60)"
@@ -57,6 +61,7 @@ def job(code: str, *arguments: str, timeout: float = 30, **parameters: str | Non
 
 
 DEFINED = {
+    "hopeless": job(HOPELESS),
     "sleep": job(SLEEP, "{seconds}", seconds="0.1", note=""),
     "late": job(SLEEP, "60", timeout=0.3),
     "broken": job("import sys; print('so far'); sys.exit('no bucket')"),
@@ -293,6 +298,13 @@ def test_output_is_kept_to_its_end_and_shown_whole(jobs: Running) -> None:
     assert "chatty/r | 0 xxx" in jobs.log()
     assert "chatty/r | 2999 xxx" in jobs.log()
     assert max(len(line) for line in jobs.log().splitlines()) < server.LINE + 100
+
+
+def test_a_job_s_own_reason_is_its_last_word_whatever_is_said_after_it(jobs: Running) -> None:
+    with pytest.raises(
+        job_client.JobFailed, match=r"with exit code 1; its last lines:\n(?s:.*)\nit failed: there is no such month\n$"
+    ):
+        jobs.run("hopeless")
 
 
 def test_a_server_that_is_told_to_stop_lets_a_short_job_end(mortal: Running) -> None:

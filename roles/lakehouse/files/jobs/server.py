@@ -196,7 +196,7 @@ class Process:
     """A job that runs: a process group, and the end of what it says."""
 
     def __init__(self, name: str, command: list[str]) -> None:
-        self.name, self.output, self.last = name, "", ""
+        self.name, self.output, self.last, self.why = name, "", "", ""
         self.asked_to_stop = False
         self.child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -211,6 +211,8 @@ class Process:
             text = line.decode(errors="replace").rstrip("\n")
             if pipe is self.child.stdout and text.startswith("result "):
                 self.last = text[len("result ") :]
+            if pipe is self.child.stdout and text.startswith("failed "):
+                self.why = text[len("failed ") :]
             self.say(text)
         pipe.close()
 
@@ -339,6 +341,9 @@ class Jobs:
             process.stop()
         code = process.end()
         # a job that was stopped has not done its work, whatever it says of itself
+        if code and process.why:
+            # what others said after that is not what matters
+            process.say(f"it failed: {process.why}")
         state = "failed" if late else "stopped" if process.asked_to_stop else "failed" if code else "succeeded"
         result = process.result if state == "succeeded" else None
         return replace(run, state=state, exit_code=code, ended=time.monotonic(), result=result, output=process.output)

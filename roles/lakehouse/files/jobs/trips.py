@@ -7,7 +7,8 @@
 
 bronze has the records as they are published, or made up with their columns and some of their flaws; silver has the
 trips that can be true, each once. Each step overwrites the days it is asked for, and nothing else: asked again, it
-leaves what was there. `--prefix verify_` keeps to tables of its own. The last line is `result` and what was counted.
+leaves what was there. `--prefix verify_` keeps to tables of its own. The last line is `result` and what was counted, or
+`failed` and why.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ TABLE = "taxi_trips"
 LAYERS = ("bronze", "silver", "gold")
 LONGEST = 24 * 3600
 """seconds of a trip that can be true"""
+
+
+class Failed(Exception):
+    """A step cannot do its work, for a reason that is none of Spark's."""
 
 
 def drawn(seed: int, what: str, below: int) -> Column:
@@ -158,10 +163,10 @@ def stored(spark: SparkSession, url: str) -> str:
             with urllib.request.urlopen(url, timeout=60) as answer, open(local, "wb") as file:  # noqa: S310 the operator's
                 shutil.copyfileobj(answer, file)
         except OSError as error:
-            sys.exit(f"{url} cannot be had: {error}")
+            raise Failed(f"{url} cannot be had: {error}") from error
         # who breaks off in the middle is not told from who is done
         if (wanted := answer.headers["Content-Length"]) and int(wanted) != (got := os.path.getsize(local)):
-            sys.exit(f"{url} broke off after {got} of {wanted} bytes")
+            raise Failed(f"{url} broke off after {got} of {wanted} bytes")
         # under another name first, so that half a file is none
         part = jvm.org.apache.hadoop.fs.Path(f"{name}.part")
         files.copyFromLocalFile(False, True, jvm.org.apache.hadoop.fs.Path(f"file://{local}"), part)
@@ -199,7 +204,7 @@ def bronze(spark: SparkSession, asked: argparse.Namespace, days: list[datetime.d
     written(records, name, columns)
     rows, total = stored_sum(spark, name, days)
     if not rows:
-        sys.exit(f"no records of {days[0]} and {len(days) - 1} days after it were found")
+        raise Failed(f"no records of {days[0]} and {len(days) - 1} days after it were found")
     return {"rows": rows, "total": total}
 
 
@@ -237,7 +242,7 @@ def silver(spark: SparkSession, asked: argparse.Namespace, days: list[datetime.d
     kept = likely.count()
     rows, total = stored_sum(spark, name, days)
     if not rows:
-        sys.exit(f"none of {found} records of {days[0]} and {len(days) - 1} days after it can be true")
+        raise Failed(f"none of {found} records of {days[0]} and {len(days) - 1} days after it can be true")
     return {"rows": rows, "rejected": found - kept, "duplicates": kept - rows, "total": total}
 
 
@@ -266,6 +271,9 @@ def main() -> None:
     try:
         result = (bronze if asked.step == "bronze" else silver)(spark, asked, days)
         print("result", json.dumps(result), flush=True)
+    except Failed as error:
+        print("failed", error, flush=True)
+        sys.exit(1)
     finally:
         spark.stop()
 
