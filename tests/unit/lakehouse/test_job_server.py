@@ -300,10 +300,8 @@ def test_output_is_kept_to_its_end_and_shown_whole(jobs: Running) -> None:
     assert max(len(line) for line in jobs.log().splitlines()) < server.LINE + 100
 
 
-def test_a_job_s_own_reason_is_its_last_word_whatever_is_said_after_it(jobs: Running) -> None:
-    with pytest.raises(
-        job_client.JobFailed, match=r"with exit code 1; its last lines:\n(?s:.*)\nit failed: there is no such month\n$"
-    ):
+def test_a_job_s_own_reason_goes_before_its_last_lines(jobs: Running) -> None:
+    with pytest.raises(job_client.JobFailed, match="with exit code 1: there is no such month; its last lines:\n"):
         jobs.run("hopeless")
 
 

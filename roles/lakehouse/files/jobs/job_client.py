@@ -61,6 +61,8 @@ def run(url: str, job: str, run_id: str, parameters: Mapping[str, Any], token: s
                     return answer["result"] or {}
                 if answer["state"] in ("failed", "stopped"):
                     about = f"{answer['state']} after {answer['seconds']} s with exit code {answer['exit_code']}"
+                    # in front: whoever shows logs may sort the lines of others by the times in them
+                    about += f": {answer['why']}" if answer["why"] else ""
                     raise JobFailed(f"{job}/{run_id} {about}; its last lines:\n{answer['output']}")
             elif status >= 500 or (known and status == 404):
                 known = False

@@ -10,6 +10,8 @@
     DELETE /runs/JOB/RUN      stops it
     GET /health               what there is to run, and what runs; without a token
 
+A job's line on stdout that begins with `result ` has its result as JSON; one that begins with `failed ` has its reason.
+
 Runs are remembered in memory on purpose: one that died with its server is unknown to the next, and whoever still wants
 it asks for it again. So a job must overwrite what it wrote before.
 """
@@ -82,6 +84,8 @@ class Run:
     ended: float = 0.0
     result: Any = None
     output: str = ""
+    why: str = ""
+    """what a job that failed said of itself"""
 
     @property
     def name(self) -> str:
@@ -189,6 +193,7 @@ def told(run: Run, now: float) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "result": run.result,
         "output": run.output,
+        "why": run.why,
     }
 
 
@@ -341,12 +346,17 @@ class Jobs:
             process.stop()
         code = process.end()
         # a job that was stopped has not done its work, whatever it says of itself
-        if code and process.why:
-            # what others said after that is not what matters
-            process.say(f"it failed: {process.why}")
         state = "failed" if late else "stopped" if process.asked_to_stop else "failed" if code else "succeeded"
         result = process.result if state == "succeeded" else None
-        return replace(run, state=state, exit_code=code, ended=time.monotonic(), result=result, output=process.output)
+        return replace(
+            run,
+            state=state,
+            exit_code=code,
+            ended=time.monotonic(),
+            result=result,
+            output=process.output,
+            why=process.why,
+        )
 
 
 class Handler(BaseHTTPRequestHandler):
