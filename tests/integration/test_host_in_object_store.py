@@ -61,7 +61,16 @@ def test_sets_are_made_copied_proven_and_dropped_by_two_rules(harbour: Harbour, 
     settings = settings_in(str(host.settings))
     prepare(settings)
     name = harbour.name
-    for task in (["run", name], ["run", name], ["run", name], ["copy"], ["drill", name], ["prune"], ["status"], ["check"]):
+    for task in (
+        ["run", name],
+        ["run", name],
+        ["run", name],
+        ["copy"],
+        ["drill", name],
+        ["prune"],
+        ["status"],
+        ["check"],
+    ):
         done = host.call(*task)
         assert done.returncode == 0, f"{task}: {done.stdout}{done.stderr}"
         assert store.password not in done.stdout + done.stderr

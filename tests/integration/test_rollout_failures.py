@@ -77,8 +77,12 @@ def test_what_is_killed_for_memory_is_said_to_be(harbour: Harbour) -> None:
         memswap_limit="24M",
         gate={"deadline": "20s"},
     )
-    answer, took = rolled_back(harbour, {"web": bad})
-    assert took < 10, f"{took:.1f} s"
+    for _try in range(3):
+        answer, took = rolled_back(harbour, {"web": bad})
+        assert took < 10, f"{took:.1f} s"
+        # on a busy machine the engine may hear of the end first, and then never says what it was
+        if answer["failures"][0]["reason"] != "exited with code 137":
+            break
     assert "out of memory" in answer["failures"][0]["reason"]
 
 

@@ -116,7 +116,10 @@ def trips(ours: Platform, folder: Path) -> str:
         try:
             day(ours, "published-3", ABSENT)
         except RuntimeError as error:
-            need("2019-04.parquet" in str(error) and "404" in str(error), f"the failure does not say what is absent: {error}")
+            need(
+                "2019-04.parquet" in str(error) and "404" in str(error),
+                f"the failure does not say what is absent: {error}",
+            )
         else:
             need(False, "a month that is not there was no failure")
     read = ours.asked("trino", "trino-ask", "SELECT count(*), sum(total_amount) FROM iceberg.silver.taxi_trips")
