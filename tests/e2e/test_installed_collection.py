@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 pytestmark = pytest.mark.integration
@@ -92,7 +93,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "variables": {"SHOP_IMAGE": web_image(), "SHOP_VERSION": "{{ shop_version | default('1') }}"},
         "secrets": {"token": "for your eyes only"},
     }
-    host = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3", "stacks": [stack]}
+    # this machine's engine stays as the development inventory has it: another setting would restart it, under other tests
+    known = yaml.safe_load((ROOT / "inventories/dev/group_vars/all/main.yml").read_text())
+    engine = {name: value for name, value in known.items() if name.startswith("profile_log_")}
+    host = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "stacks": [stack],
+        **engine,
+    }
     (folder / "inventory.yml").write_text(json.dumps({"all": {"hosts": {"here": host}}}))
     env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE", "PYTEST"))}
     env |= {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_HOME": str(folder / ".ansible")}
