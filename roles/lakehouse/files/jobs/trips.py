@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import http.client
 import json
 import os
 import shutil
@@ -162,7 +163,7 @@ def stored(spark: SparkSession, url: str) -> str:
         try:
             with urllib.request.urlopen(url, timeout=60) as answer, open(local, "wb") as file:  # noqa: S310 the operator's
                 shutil.copyfileobj(answer, file)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise Failed(f"{url} cannot be had: {error}") from error
         # who breaks off in the middle is not told from who is done
         if (wanted := answer.headers["Content-Length"]) and int(wanted) != (got := os.path.getsize(local)):
