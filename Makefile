@@ -64,7 +64,7 @@ faults: ## Every command of a rollout x every fault, on a real engine of its own
 	@.venv/bin/python -m tests.faults $(if $(FAULTS),--columns "$(FAULTS)")
 
 molecule: ## Every role on test hosts (SCENARIO=docker for one)
-	@SCENARIO="$(SCENARIO)" scripts/test molecule
+	@SCENARIO="$(SCENARIO)" scripts/test molecule molecule-late
 
 lakehouse-kills: ## Each container of a real lakehouse killed once, in the middle of a daily run (25 minutes); a table
 	@scripts/bootstrap test

@@ -6,6 +6,7 @@ A stage that fails does not keep the others from running. Logs and reports are i
 
 Stages that need an engine wait a lot: for downloads, for builds, for gates. Where others are asked for as well, these
 run beside them, nicely, one after the other; what such a stage says is printed as a whole when it has ended.
+Images that take minutes to build are begun at once, with the processor's leavings; only what needs them waits for them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ EARLY = ["pebble", "traefik"]
 LONG = ["docker", "backup", "calminer"]
 """scenarios of molecule that begin first, so that none of them is left alone at the end; `docker` needs no image"""
 LATE = ["ingress-traefik"]
-"""scenarios that need an image of EARLY"""
+"""scenarios that need an image of EARLY: a stage of their own, beside the stages after molecule"""
 MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
 """checks and workers of tests without an engine that run side by side; each keeps a core busy"""
@@ -72,7 +73,6 @@ LONG_FILES = [
     "backups",
     "drills",
     "restoring",
-    "traefik",
     "service_names",
     "ingress_switching",
     "failure_actions",
@@ -81,6 +81,9 @@ LONG_FILES = [
     "superset_recipe",
 ]
 """integration tests that take about a minute or more: they begin first, so that none is left alone at the end"""
+EARLY_FILES = ["integration/test_traefik", "contract/test_ingress", "integration/test_ingress_traffic"]
+EARLY_FILES += ["integration/test_acme", "integration/test_proxy_exchange"]
+"""tests that need an image of EARLY: not before the middle, when it is there"""
 OWN_HOSTS = ["waves", "prod_over_ssh", "disaster"]
 """end-to-end tests with hosts of their own"""
 NICE = 10
@@ -197,17 +200,20 @@ def simulate() -> Counts:
     return pytest("simulate", "tests/simulation", *TWO)
 
 
-def molecule() -> Counts:
+def molecule(late: bool = False) -> Counts:
     """Every scenario, a few at a time. A scenario counts as one test beside those that testinfra ran in it."""
     wanted = os.environ.get("SCENARIO", "").split()
     there = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-    scenarios = wanted or [*LONG, *(s for s in there if s not in (*LONG, *LATE)), *LATE]
+    scenarios = wanted or [*LONG, *(s for s in there if s not in LONG)]
+    scenarios = [scenario for scenario in scenarios if (scenario in LATE) == late]
+    if not scenarios:
+        return Counts()
     logged("test-hosts", [sys.executable, "scripts/test_hosts.py"])
+    if late:
+        EARLY_IMAGES.needed()
     counts = Counts()
 
     def run(scenario: str) -> tuple[str, int, str, float]:
-        if scenario in LATE:
-            EARLY_IMAGES.wait()
         began = time.monotonic()
         own = {"MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".cache" / "molecule" / scenario)}
         rc, said = logged(f"molecule-{scenario}", ["molecule", "test", "-s", scenario], own)
@@ -225,7 +231,7 @@ def molecule() -> Counts:
             if rc:
                 say("\n".join(f"    {line}" for line in plain.splitlines()[-80:]))
             counts += Counts(seen.get("passed", 0) + int(rc == 0), seen.get("failed", 0) + int(rc != 0))
-            if LANE.tell():
+            if BESIDE.said is None and LANE.tell():
                 say("\n==> molecule goes on")
     return counts
 
@@ -235,10 +241,11 @@ def files_of(names: list[str]) -> list[str]:
 
 
 def integration() -> Counts:
-    first = files_of(LONG_FILES)
-    then = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/integration/test_*.py"))
-    then = [file for file in then if file not in first]
-    return pytest("integration", *first, "tests/contract", *then, *MORE, *SIDE_BY_SIDE)
+    first, early = files_of(LONG_FILES), [f"tests/{name}.py" for name in EARLY_FILES]
+    there = [*sorted(ROOT.glob("tests/contract/test_*.py")), *sorted(ROOT.glob("tests/integration/test_*.py"))]
+    then = [file for file in (str(path.relative_to(ROOT)) for path in there) if file not in (*first, *early)]
+    middle = len(then) // 2
+    return pytest("integration", *first, *then[:middle], *early, *then[middle:], *MORE, *SIDE_BY_SIDE)
 
 
 def e2e() -> Counts:
@@ -273,12 +280,13 @@ STAGES: dict[str, Callable[[], Counts]] = {
     "unit": lambda: pytest("unit", "tests/unit", *TWO),
     "simulate": simulate,
     "molecule": molecule,
+    "molecule-late": lambda: molecule(late=True),
     "integration": integration,
     "e2e": e2e,
 }
 EXTRA: dict[str, Callable[[], Counts]] = {"bad-days": bad_days}
 """stages that only run when they are asked for"""
-WITH_ENGINE = {"molecule", "integration", "e2e", *EXTRA}
+WITH_ENGINE = {"molecule", "molecule-late", "integration", "e2e", *EXTRA}
 
 
 def alone() -> TextIO:
@@ -319,8 +327,8 @@ def engine_set_up() -> bool:
 class EarlyImages:
     """The images that take minutes to build, begun beside whatever does not need them.
 
-    An image that is there already is found by its content in a second. What failed here fails again, with its words,
-    in the test that needs it.
+    An image that is there already is found by its content in a second. A test that asks for one while it is built
+    waits for it. What failed here fails again, with its words, in the test that needs it.
     """
 
     building: subprocess.Popen[bytes] | None = None
@@ -332,10 +340,6 @@ class EarlyImages:
                 call, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def wait(self) -> None:
-        if self.building is not None:
-            self.building.wait()
-
     def needed(self) -> None:
         """Wait for them, aloud."""
         if self.building is None:
@@ -343,8 +347,7 @@ class EarlyImages:
         began = time.monotonic()
         if self.building.poll() is None:
             say(f"  waiting for images: {', '.join(EARLY)} (build/tests/images.log)")
-        self.wait()
-        waited, rc, self.building = time.monotonic() - began, self.building.returncode, None
+        rc, waited = self.building.wait(), time.monotonic() - began
         if rc or waited > 1:
             say(f"  images {'ready' if rc == 0 else 'FAILED'} after {waited:.1f} s of waiting")
 
@@ -359,7 +362,7 @@ class Ran:
     counts: Counts
 
     def __str__(self) -> str:
-        return f"  {self.name:<12} {self.seconds:7.1f} s   {self.counts}"
+        return f"  {self.name:<13} {self.seconds:7.1f} s   {self.counts}"
 
 
 def ran(name: str) -> Ran:
@@ -407,6 +410,8 @@ class Lane:
 
 
 LANE = Lane()
+LATE_LANE = Lane()
+"""scenarios that wait for images, beside the stages after molecule"""
 
 
 def main(names: list[str]) -> int:
@@ -426,12 +431,15 @@ def main(names: list[str]) -> int:
         EARLY_IMAGES.begin()
     done = []
     for name in engine or plain:
-        if name in WITH_ENGINE and name != "molecule":
-            EARLY_IMAGES.needed()
+        if name == "molecule-late" and name != engine[-1]:
+            LATE_LANE.begin([name])
+            continue
         done.append(ran(name))
         LANE.tell()
+        LATE_LANE.tell()
     LANE.end()
-    done = sorted([*done, *LANE.ran], key=lambda each: names.index(each.name))
+    LATE_LANE.end()
+    done = sorted([*done, *LANE.ran, *LATE_LANE.ran], key=lambda each: names.index(each.name))
     total = sum((each.counts for each in done), Counts())
     say("\n" + "\n".join(map(str, done)))
     say(f" {total} in {time.monotonic() - began:.2f}s ".center(80, "="))
