@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .adapters import docker_engine
+from .adapters import docker_api
 from .adapters.local import Busy
 from .core.model import Invalid
 from .core.releases import KEEP
@@ -73,12 +73,12 @@ def asker(params: Mapping[str, Any]) -> str:
 
 def require_sdk(module: Any) -> None:
     """The docker SDK has to be there, and young enough for engines whose least API is 1.44."""
-    if docker_engine.MISSING:
+    if docker_api.MISSING:
         module.fail_json(
-            msg=f"the Python that runs this module has no docker SDK ({docker_engine.MISSING}); the role"
+            msg=f"the Python that runs this module has no docker SDK ({docker_api.MISSING}); the role"
             " quaylock.stacks.docker installs one and sets docker_python, which ansible_python_interpreter has to name"
         )
-    version = docker_engine.sdk_version()
+    version = docker_api.sdk_version()
     if version < LEAST_SDK:
         found = ".".join(map(str, version))
         module.fail_json(

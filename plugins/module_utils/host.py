@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from . import releases
-from .adapters import docker_engine
+from .adapters import docker_api, docker_engine
 from .adapters.local import HostFiles, WallClock
 from .core.model import Invalid, Stack
 from .core.rollout.plan import Ran
@@ -35,7 +35,7 @@ def open_for(request: Request, wanted: Wanted) -> tuple[Host, SqliteJournal]:
 def open_host(request: Request, stack: Stack | None = None) -> tuple[Host, SqliteJournal]:
     """The real adapters of this host."""
     network = request.ingress.network if request.ingress else ""
-    engine = docker_engine.DockerEngine(docker_engine.connect(request.docker_host), network)
+    engine = docker_engine.DockerEngine(docker_api.connect(request.docker_host), network)
     journal = SqliteJournal(request.journal_path)
     ingress: Ingress | None = None
     if request.ingress is not None:

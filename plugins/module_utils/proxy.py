@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .adapters import docker_engine
+from .adapters import docker_api, docker_engine
 from .adapters.haproxy import HAProxy
 from .adapters.local import HostFiles
 from .adapters.proxy_files import text_of
@@ -64,7 +64,7 @@ def configure(wanted: Wanted, dry: bool = False) -> dict[str, Any]:
     """Make it so, or with `dry` only compare. Raises Invalid and PortError."""
     settings = settings_of(wanted)
     said: list[str] = []
-    engine = docker_engine.DockerEngine(docker_engine.connect(wanted.docker_host))
+    engine = docker_engine.DockerEngine(docker_api.connect(wanted.docker_host))
     driver = driver_of(wanted.driver, wanted.folder, engine, wanted.container, said.append)
     before, after = driver.plan(settings)
     places = _places(wanted)

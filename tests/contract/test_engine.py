@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import docker_engine
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import docker_api, docker_engine
 from ansible_collections.quaylock.stacks.plugins.module_utils.core import labels
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import (
     ExecProbe,
@@ -121,7 +121,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
         world.absent_images.add("local/q-absent:none")
         made = Ground(SimulatedEngine(world), images, world)
     else:
-        engine = docker_engine.DockerEngine(docker_engine.connect())
+        engine = docker_engine.DockerEngine(docker_api.connect())
         image = engine.image(web_image())
         assert image is not None
         made = Ground(engine, dict.fromkeys(KINDS, image))

@@ -177,6 +177,15 @@ def own_repository(empty_repository: Path, tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
+@pytest.fixture
+def restic(empty_repository: Path, tmp_path: Path) -> Restic:
+    """A repository of the test's own, and what asks it."""
+    shutil.copytree(empty_repository, tmp_path / "backup")
+    folder = tmp_path / "backup"
+    about = Repository(str(folder / "repository"), str(folder / "password"), cache=str(folder / "cache"))
+    return Restic(about, "q1")
+
+
 @pytest.fixture(scope="session")
 def docker_compose() -> str:
     """The Compose that we compare with."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Failed, Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic_calls import Failed
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, restoring, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import scratch as scratches
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.restoring import Choice
@@ -24,8 +25,8 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortE
 from ansible_collections.quaylock.stacks.tests.fixtures.restic_keys import open_at_once
 
 from .conftest import Harbour, web
+from .restics import held, put_down
 from .test_backups import frozen
-from .test_restic import held, put_down
 
 pytestmark = pytest.mark.integration
 MIB = 1 << 20

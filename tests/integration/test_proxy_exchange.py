@@ -80,7 +80,7 @@ class Host:
 
     def driver(self) -> Any:
         name = proxy.installed(str(self.place / "ingress"))
-        engine = proxy.docker_engine.DockerEngine(proxy.docker_engine.connect(""))
+        engine = proxy.docker_engine.DockerEngine(proxy.docker_api.connect(""))
         return proxy.driver_of(name, str(self.place / "ingress"), engine, self.container(name))
 
 

@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import pytest
-from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import docker_engine
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import docker_api, docker_engine
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 from .conftest import Harbour, web
@@ -98,7 +98,7 @@ def test_connections_live_through_the_naming(harbour: Harbour) -> None:
     connection = socket.create_connection((address, 8000), timeout=5)
     connection.settimeout(5)
     connection.sendall(b"GET /stream?seconds=2 HTTP/1.1\r\nHost: api\r\n\r\n")
-    real = docker_engine.DockerEngine(docker_engine.connect())
+    real = docker_engine.DockerEngine(docker_api.connect())
     real.withdraw(name)
     real.announce(name)
     text = b""

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import restic_process
-from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Failed, Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
+from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic_calls import Failed
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, extract, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository

@@ -39,4 +39,4 @@ def test_the_files_of_bad_days_are_run_by_that_name() -> None:
     assert listed
     run = {f"test_{name}.py" for name in re.findall(r'"(\w+)"', listed[1])}
     integration = {file for file, _test in NAMED if (ROOT / "tests/integration" / file).exists()}
-    assert integration - {"test_restic.py"} <= run
+    assert integration - {"test_restic_trees.py"} <= run

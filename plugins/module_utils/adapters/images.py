@@ -28,7 +28,7 @@ try:
         urllib3.exceptions.HTTPError,
         OSError,
     )
-except ImportError:  # docker_engine.MISSING says it, and glue.require_sdk tells the user
+except ImportError:  # docker_api.MISSING says it, and glue.require_sdk tells the user
     _BROKEN = (OSError,)
 
 from ..core.images.image_sources import CA_FILE, Reason, build_reason, full, reason, reference

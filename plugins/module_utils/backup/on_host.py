@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..adapters import docker_engine
+from ..adapters import docker_api
 from ..core.backup import settings as settings_file
 from ..core.backup.settings import Settings
 from ..core.backup.staleness import age
@@ -288,8 +288,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     if given.command == "settings":
         return 0
-    if docker_engine.MISSING and given.command in ("run", "drill", "mend"):
-        complain(f"{NAME}: this Python has no docker SDK ({docker_engine.MISSING}); {settings_file.BY_ROLE}")
+    if docker_api.MISSING and given.command in ("run", "drill", "mend"):
+        complain(f"{NAME}: this Python has no docker SDK ({docker_api.MISSING}); {settings_file.BY_ROLE}")
         return 1
     if spread > 0:
         time.sleep(random.uniform(0, spread))  # noqa: S311 - so that not all hosts come at once
