@@ -19,9 +19,12 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic im
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.plugins.module_utils.journal import Entry, SqliteJournal
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
+from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import building
 from ansible_collections.quaylock.stacks.tests.fixtures.peer import compose_peer
 from ansible_collections.quaylock.stacks.tests.fixtures.restic_keys import open_at_once
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
+
+from .images import ELSEWHERE, RECIPES, REGISTRY, have, told
 
 docker = pytest.importorskip("docker")
 
@@ -128,7 +131,7 @@ class Harbour:
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Any]:
-    made = docker.from_env()
+    made = docker.from_env(timeout=120)
     yield made
     made.close()
 
@@ -184,6 +187,18 @@ def restic(empty_repository: Path, tmp_path: Path) -> Restic:
     folder = tmp_path / "backup"
     about = Repository(str(folder / "repository"), str(folder / "password"), cache=str(folder / "cache"))
     return Restic(about, "q1")
+
+
+@pytest.fixture(scope="session")
+def recipes(client: Any) -> dict[str, str]:
+    """The collection's recipes as local images, and the tests' registry built on one of them."""
+    names = sorted(path.name for path in RECIPES.iterdir() if path.name not in ELSEWHERE)
+    wanted: dict[str, Any] = {name: {"recipe": name, "source": "build"} for name in names}
+    wanted["qimg-registry"] = {"context": REGISTRY, "base": "debian", "source": "build"}
+    with building("recipes"):  # once, although files of tests run side by side
+        outcome = have(client, wanted, unanswered={"docker.io": "not asked by tests"})
+    assert not outcome.failed, "\n".join(told(outcome, key) for key in outcome.failed)
+    return {key: had.image.ref for key, had in outcome.had.items()}
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ import pytest
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 from .conftest import ROOT, WEB, Harbour, web
-from .test_images import REGISTRY, have
+from .images import REGISTRY, have
 
 docker = pytest.importorskip("docker")
 pytestmark = pytest.mark.integration
