@@ -45,6 +45,28 @@ def test_a_pool_lists_ready_and_draining_servers() -> None:
     assert "http-check expect status 200" in lines
 
 
+def test_a_sticky_pool_lets_a_cookie_name_the_replica_also_one_that_drains() -> None:
+    assert "cookie" not in "\n".join(block(TABLE, "backend shop:web:8000")).lower()
+    members = (Member("web-1", "172.30.0.5", READY, "a1"), Member("web-0", "172.30.0.4", DRAIN, "b2"))
+    sticky = replace(SHOP, routes=(replace(WEB, sticky=True),), members=members)
+    other = replace(sticky, service="api")
+    lines = block(TABLE.having(sticky), "backend shop:web:8000")
+    asked = [line for line in lines if "req.cook(" in line]
+    assert len(asked) == 1
+    name = asked[0].rpartition("req.cook(")[2].rstrip(")")
+    # by the name of the server, mark and all: HAProxy's `cookie` is not for servers that come at run time
+    assert "use-server %[var(txn.sticky)] if { var(txn.sticky) -m found }" in lines
+    assert [line.split(" ")[1] for line in lines if line.startswith("server ")] == ["web-1:a1", "web-0:b2"]
+    told = [line for line in lines if "Set-Cookie" in line]
+    assert all(f'"{name}=%[srv_name]; Path=/; HttpOnly; SameSite=Lax' in line for line in told)
+    # over TLS only for TLS; and only to whom it says something new
+    assert [("; Secure" in line, "{ ssl_fc }" in line, "srv_name,strcmp(txn.sticky)" in line) for line in told] == [
+        (True, True, True),
+        (False, True, True),
+    ]
+    assert not any(name in line for line in block(TABLE.having(other), "backend shop:api:8000"))
+
+
 def test_privileged_ports_are_lifted() -> None:
     assert "bind :10080" in frontend(TABLE)
 
