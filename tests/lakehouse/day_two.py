@@ -153,6 +153,7 @@ def elsewhere(ours: Platform, folder: Path) -> str:
     vault = vault_of(folder, folder / "repository", "correct horse")
     vault.repository.init()
     vault.repository.add_key("correct recovery", "recovery", "quaylock")
+    ours.up()  # with its checks, which the set has to bring along
     wanted = ours.sums()
     made = run.back_up(ours.request, vault)
     need(made["outcome"] == "made", str(made.get("msg")))
