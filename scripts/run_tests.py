@@ -31,8 +31,8 @@ from typing import TextIO
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
 COLLECTION = "ansible_collections.quaylock.stacks"
-EARLY = ["pebble", "traefik"]
-"""from their Go modules: 2 and 5 to 12 minutes on two cores, once per engine"""
+EARLY = ["debian", "pebble", "traefik"]
+"""what all others are built on; and from their Go modules: 2 and 5 to 12 minutes on two cores, once per engine"""
 LONG = ["docker", "backup", "calminer"]
 """scenarios of molecule that begin first, so that none of them is left alone at the end; `docker` needs no image"""
 LATE = ["ingress-traefik"]

@@ -14,10 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from docker import from_env
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "tests" / "fixtures" / "hosts"
-BASE_RECIPE = ROOT / "roles" / "images" / "files" / "recipes" / "debian" / "base.sh"
-BASES = ("debian:trixie-slim", "quaylock/debian:trixie", "local/debian:trixie")
 TARGETS = ("bare", "engine")
 
 
@@ -35,22 +36,8 @@ def present(image: str) -> bool:
 
 
 def base() -> str:
-    """Debian: what is there, else from the registry, else from Debian's own packages."""
-    for image in BASES:
-        if present(image):
-            return image
-    if docker("pull", "-q", BASES[0]).returncode == 0:
-        return BASES[0]
-    say("no registry answers; making the base from Debian's packages")
-    if subprocess.run(["sh", "-c", "command -v debootstrap"], stdout=subprocess.DEVNULL, check=False).returncode:
-        subprocess.run(["apt-get", "-qq", "update"], check=True)
-        subprocess.run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", "debootstrap"], check=True)
-    tree = subprocess.Popen(["sh", str(BASE_RECIPE)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    loading = ["docker", "import", "--change", 'CMD ["bash"]', "-", BASES[1]]
-    subprocess.run(loading, stdin=tree.stdout, stdout=subprocess.DEVNULL, check=True)
-    if tree.wait():
-        raise SystemExit(f"test hosts: {BASE_RECIPE.name} failed with exit code {tree.returncode}")
-    return BASES[1]
+    """Debian, as the collection makes it where no registry is asked."""
+    return recipe_image(from_env(timeout=120), "debian")
 
 
 def names() -> dict[str, str]:
