@@ -13,6 +13,7 @@ from ansible_collections.quaylock.stacks.tests.load import under
 from . import proxies as real
 from . import test_rollout_routed as routed
 from .conftest import Harbour, web
+from .meanwhile import Meanwhile, has_done, told_to
 from .test_rollout_killed import killed_at
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["haproxy"], indirect=True)]
@@ -80,9 +81,13 @@ def test_what_fails_after_the_switch_takes_all_of_it_back(harbour: Harbour, prox
     before = harbour.identities()
     services = slow("v2")
     for service in services.values():
-        service["deploy"]["update_config"]["monitor"] = "2s"
-    services["api"]["environment"]["CRASH_AFTER"] = "6"  # held at about 5, so a second after the switch
-    with under(proxy.load(seconds=60)) as load:
+        service["deploy"]["update_config"]["monitor"] = "10s"
+
+    def crash(_found: bool) -> None:
+        load.meets("v2")
+        told_to(harbour, "crash", "v2", "api")
+
+    with under(proxy.load(seconds=60)) as load, Meanwhile(has_done(harbour, "Route"), crash):
         answer = harbour.deploy(services, **WHOLE)
     assert answer["outcome"] == "rolled back", answer
     routed.untouched(harbour, before)

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from ansible_collections.quaylock.stacks.tests.load import under
 
 from . import proxies as real
 from .conftest import WEB, Harbour, web
+from .meanwhile import Meanwhile, has_done, of_version, told_to
 from .test_rollout_killed import killed_at
 
 pytestmark = pytest.mark.integration
@@ -46,55 +46,6 @@ def release(version: str, replicas: int = 2, **about: Any) -> dict[str, Any]:
     service = web(environment=environment, deploy={"replicas": replicas}, **about)
     service["x-quaylock"]["ingress"] = [route]
     return {"web": service}
-
-
-class Meanwhile:
-    """Does something beside a rollout, as soon as `when` gives something true; what it raises fails the test."""
-
-    def __init__(self, when: Callable[[], Any], do: Callable[[Any], None]) -> None:
-        self._when, self._do = when, do
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        try:
-            until = time.monotonic() + 20
-            while not (found := self._when()):
-                assert time.monotonic() < until, "the moment never came"
-                time.sleep(0.02)
-            self._do(found)
-        except BaseException as error:
-            self._error = error
-
-    def __enter__(self) -> Meanwhile:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-
-def of_version(harbour: Harbour, version: str) -> list[str]:
-    """Running replicas of it."""
-    return [
-        name
-        for name, body in harbour.containers().items()
-        if body["State"]["Running"] and f"VERSION={version}" in body["Config"]["Env"]
-    ]
-
-
-def has_done(harbour: Harbour, do: str) -> Callable[[], bool]:
-    """Whether the rollout that is under way has done something of that kind."""
-
-    def looked() -> bool:
-        newest = harbour.journal.history(harbour.name)[0]
-        return newest.ended is None and any(
-            e.what == "done" and e.details.get("do") == do for e in harbour.events(newest.id)
-        )
-
-    return looked
 
 
 # -- others on the same engine ----------------------------------------------------------------------
@@ -342,12 +293,12 @@ def test_an_incumbent_that_is_already_broken_gives_way(harbour: Harbour, client:
     quick = {"test": ["CMD", "/web", "check"], "interval": "200ms", "timeout": "1s", "retries": 1}
 
     def services(version: str) -> dict[str, Any]:
-        environment = {"VERSION": version, **({"FAIL_AFTER": "2"} if version == "1" else {})}
-        return {"web": web(environment=environment, healthcheck=quick, deploy={"replicas": 2})}
+        return {"web": web(environment={"VERSION": version}, healthcheck=quick, deploy={"replicas": 2})}
 
     harbour.deployed(services("1"))
     crashed, sick = harbour.running()
     client.containers.get(crashed).kill()
+    told_to(harbour, "fail", "1")
     until = time.monotonic() + 10
     while harbour.containers()[sick]["State"]["Health"]["Status"] != "unhealthy":
         assert time.monotonic() < until

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -54,16 +53,13 @@ def test_a_first_deploy_starts_in_dependency_order(harbour: Harbour, tmp_path: P
     assert harbour.journal.history(harbour.name)[0].outcome == "deployed"
 
 
-def test_nothing_to_do_touches_nothing_and_is_fast(harbour: Harbour) -> None:
+def test_nothing_to_do_touches_nothing(harbour: Harbour) -> None:
     services = {"web": web(deploy={"replicas": 2}), "job": one_shot()}
     harbour.deployed(services)
     before = harbour.identities()
-    began = time.monotonic()
     answer = harbour.deploy(services)
-    took = time.monotonic() - began
     assert (answer["outcome"], answer["changed"], answer["plan"]) == ("unchanged", False, [])
     assert harbour.identities() == before
-    assert took < 1, f"{took:.2f} s for nothing"
 
 
 def test_a_new_image_under_the_same_tag_replaces_the_replicas(harbour: Harbour, client: Any) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 
 from .conftest import WEB, Harbour, one_shot, web
+from .meanwhile import Meanwhile, has_reached, told_to
 
 pytestmark = pytest.mark.integration
 
@@ -63,7 +64,7 @@ def test_a_crash_is_a_verdict_at_once(harbour: Harbour) -> None:
     harbour.deployed({"web": web()})
     bad = web(environment={"CRASH_AFTER": "0.1", "EXIT_CODE": "42"}, restart="unless-stopped", gate={"deadline": "60s"})
     answer, took = rolled_back(harbour, {"web": bad})
-    assert took < 5, f"{took:.1f} s"
+    assert took < 30, f"{took:.1f} s"
     [failure] = answer["failures"]
     assert "42" in failure["reason"] or "restarted" in failure["reason"], "as it was seen first"
     assert "crashing as asked" in failure["logs"]
@@ -79,7 +80,7 @@ def test_what_is_killed_for_memory_is_said_to_be(harbour: Harbour) -> None:
     )
     for _try in range(3):
         answer, took = rolled_back(harbour, {"web": bad})
-        assert took < 10, f"{took:.1f} s"
+        assert took < 20, f"{took:.1f} s"
         # on a busy machine the engine may hear of the end first, and then never says what it was
         if answer["failures"][0]["reason"] != "exited with code 137":
             break
@@ -88,15 +89,17 @@ def test_what_is_killed_for_memory_is_said_to_be(harbour: Harbour) -> None:
 
 def test_healthy_at_first_and_dead_while_watched_is_not_released(harbour: Harbour) -> None:
     harbour.deployed({"web": web()})
-    bad = web(environment={"CRASH_AFTER": "1.5"}, monitor="3s")
-    answer, _took = rolled_back(harbour, {"web": bad})
+    bad = web(environment={"VERSION": "bad"}, monitor="20s")
+    with Meanwhile(has_reached(harbour, "row"), lambda _found: told_to(harbour, "crash", "bad")):
+        answer, _took = rolled_back(harbour, {"web": bad})
     assert "exited with code 1" in answer["failures"][0]["reason"]
 
 
 def test_healthy_at_first_and_unhealthy_while_watched_is_not_released(harbour: Harbour) -> None:
     harbour.deployed({"web": web()})
-    bad = web(environment={"FAIL_AFTER": "1.5"}, monitor="6s")
-    answer, _took = rolled_back(harbour, {"web": bad})
+    bad = web(environment={"VERSION": "bad"}, monitor="20s")
+    with Meanwhile(has_reached(harbour, "row"), lambda _found: told_to(harbour, "fail", "bad")):
+        answer, _took = rolled_back(harbour, {"web": bad})
     assert "became unhealthy" in answer["failures"][0]["reason"]
 
 

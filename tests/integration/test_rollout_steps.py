@@ -14,6 +14,7 @@ from ansible_collections.quaylock.stacks.tests.load import under
 from . import proxies as real
 from . import test_rollout_routed as routed
 from .conftest import Harbour
+from .meanwhile import Meanwhile, has_done, told_to
 from .test_rollout_killed import killed_at
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("proxy", ["haproxy"], indirect=True)]
@@ -101,8 +102,13 @@ def test_a_canary_takes_traffic_before_the_rest(harbour: Harbour, proxy: real.Pr
 def test_a_canary_that_dies_under_traffic_goes_alone(harbour: Harbour, proxy: real.Proxy) -> None:
     harbour.deployed(release("v1"))
     before = harbour.identities()
-    with under(proxy.load(seconds=60)) as load:
-        bad = harbour.deploy(release("v2", canary={"watch": "20s"}, env={"CRASH_AFTER": "3"}))
+
+    def crash(_found: bool) -> None:
+        load.meets("v2")
+        told_to(harbour, "crash", "v2")
+
+    with under(proxy.load(seconds=60)) as load, Meanwhile(has_done(harbour, "Route"), crash):
+        bad = harbour.deploy(release("v2", canary={"watch": "20s"}))
     assert bad["outcome"] == "rolled back"
     routed.untouched(harbour, before)
     print(load.report)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 from typing import Any
@@ -44,20 +46,27 @@ def addresses(harbour: Harbour, service: str) -> set[str]:
 
 
 class Asking:
-    """Requests by the service's name from within the stack, each with a lookup and a connection of its own."""
+    """Requests by the service's name from within the stack, each with a lookup and a connection of its own.
 
-    def __init__(self, harbour: Harbour, seconds: int) -> None:
+    They go on as long as the block does, and a little longer.
+    """
+
+    def __init__(self, harbour: Harbour) -> None:
         self.report: dict[str, Any] = {}
-        self._thread = threading.Thread(target=self._run, args=(harbour, seconds))
+        self._api = harbour.client.api
+        [asker] = harbour.running("asker")
+        self._asking = self._api.exec_create(asker, ["/web", "ask", "http://api:8000/version"])["Id"]
+        self._thread = threading.Thread(target=self._run)
 
-    def _run(self, harbour: Harbour, seconds: int) -> None:
-        self.report = json.loads(asked(harbour, "ask", "http://api:8000/version", f"{seconds}s"))
+    def _run(self) -> None:
+        self.report = json.loads(self._api.exec_start(self._asking))
 
     def __enter__(self) -> Asking:
         self._thread.start()
         return self
 
     def __exit__(self, *about: object) -> None:
+        os.kill(self._api.exec_inspect(self._asking)["Pid"], signal.SIGTERM)
         self._thread.join()
 
 
@@ -65,7 +74,7 @@ class Asking:
 def test_a_release_is_found_by_name_only_once_it_passed(harbour: Harbour, steps: dict[str, Any]) -> None:
     harbour.deployed(stack("v1", deploy={"replicas": 2}, update=steps))
     assert set(asked(harbour, "lookup", "api").split()) == addresses(harbour, "api")
-    with Asking(harbour, 14) as asking:
+    with Asking(harbour) as asking:
         answer = harbour.deployed(stack("v2", deploy={"replicas": 2}, update=steps, env={"READY_AFTER": "2"}))
     print(asking.report)
     assert asking.report["failed"] == []
@@ -80,7 +89,7 @@ def test_a_release_is_found_by_name_only_once_it_passed(harbour: Harbour, steps:
 def test_a_release_that_never_passes_is_never_found(harbour: Harbour) -> None:
     harbour.deployed(stack("v1"))
     before = harbour.identities()
-    with Asking(harbour, 8) as asking:
+    with Asking(harbour) as asking:
         bad = harbour.deploy(stack("v2", env={"READY_AFTER": "600"}, gate={"deadline": "6s"}))
     assert bad["outcome"] == "rolled back"
     print(asking.report)

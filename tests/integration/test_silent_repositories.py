@@ -78,7 +78,7 @@ def test_it_is_given_up_and_said_once(how: str, silent: int, tmp_path: Path) -> 
         Failed, match="does not answer, and was waited for for 2 s; next: try it by hand: restic -r s"
     ) as told:
         restic.snapshots()
-    assert SOON < time.monotonic() - began < SOON + 8
+    assert SOON < time.monotonic() - began < SOON + 30
     assert told.value.cause is Cause.UNREACHABLE
     assert where.location.removeprefix("s3:") in str(told.value)
     # who clears up, and the next stack of the same run, need not find it out again
@@ -86,7 +86,7 @@ def test_it_is_given_up_and_said_once(how: str, silent: int, tmp_path: Path) -> 
     for call in (restic.locks, restic.init, lambda: restic.forget(["a" * 64]), restic.keys):
         with pytest.raises(Failed, match="does not answer"):
             call()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < SOON
     assert below_us(str(tmp_path)) == [], "what it was spoken to by has ended, too"
 
 
@@ -102,7 +102,7 @@ def test_all_who_ask_it_end(silent: int, tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(Failed, match="does not answer"):
             call(Vault(restic, str(tmp_path / "sets")))
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30
     assert not (tmp_path / "to").exists()
 
 
@@ -115,7 +115,7 @@ def test_a_backup_begins_with_the_question_and_ends_with_it(silent: int, harbour
     began = time.monotonic()
     with pytest.raises(Failed, match="does not answer"):
         run.back_up(harbour.request({}), Vault(restic, str(tmp_path / "sets")))
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     assert harbour.identities() == before
 
 

@@ -19,7 +19,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -233,11 +233,18 @@ class Load:
         return self.report
 
     def warm(self, requests: int = 50, timeout: float = 10.0) -> None:
-        """Returns when so many more requests were answered."""
-        goal, until = len(self.report.answers) + requests, time.monotonic() + timeout
-        while len(self.report.answers) < goal:
+        """Returns when so many more requests were answered. Raises TimeoutError."""
+        self._until(lambda: len(self.report.answers), len(self.report.answers) + requests, timeout)
+
+    def meets(self, version: str, requests: int = 10, timeout: float = 10.0) -> None:
+        """Returns when so many were answered by that version. Raises TimeoutError."""
+        self._until(lambda: self.report.answered_by[version], requests, timeout)
+
+    def _until(self, answers: Callable[[], int], wanted: int, timeout: float) -> None:
+        until = time.monotonic() + timeout
+        while (seen := answers()) < wanted:
             if time.monotonic() > until:
-                raise TimeoutError(f"{len(self.report.answers)} answers, waited for {goal}")
+                raise TimeoutError(f"{seen} answers in {timeout:g} s, waited for {wanted}")
             time.sleep(0.01)
 
     async def _all(self) -> None:

@@ -96,7 +96,7 @@ def test_a_probe_ends_when_its_timeout_does(server: Server, answer: Callable[[so
     except TimeoutError as error:
         said = str(error)
     assert "no whole answer within 0.3 s" in said or "timed out" in said
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.8
 
 
 def test_what_is_not_http_is_an_error_with_words(server: Server) -> None:

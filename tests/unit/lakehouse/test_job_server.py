@@ -323,7 +323,7 @@ def test_a_job_that_does_not_want_to_is_killed_with_its_server(jobs: Running, mo
     child = inside.process.child
     began = time.monotonic()
     inside.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert child.poll() == -signal.SIGKILL
     for ask in (lambda: inside.get("stubborn/r"), lambda: inside.put("sleep", "r", {}, again=False), inside.health):
         with pytest.raises(server.Refused, match="the server stops"):
