@@ -112,7 +112,7 @@ def main() -> None:
             "engine": host.engine_facts(module.params["socket"]),
             "daemon": daemon,
             "daemon_problem": daemon_problem,
-            "packages": {name: host.candidate(name) for name in module.params["packages"]},
+            "packages": host.candidates(module.params["packages"]),
         },
     )
 

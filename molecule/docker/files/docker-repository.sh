@@ -13,7 +13,7 @@ renamed() { # DEBIAN'S NAME, DOCKER'S NAME
     (cd /tmp && apt-get -qq download "$1" && dpkg-deb -R "$1"_*.deb "/tmp/$2")
     sed -i -E "s/^Package: .*/Package: $2/; s/^Version: .*/Version: 5:99.1/
         /^(Breaks|Conflicts|Replaces|Recommends|Suggests|Source|Built-Using):/d" "/tmp/$2/DEBIAN/control"
-    dpkg-deb --build "/tmp/$2" "$folder/pool" >/dev/null
+    dpkg-deb --build -Znone "/tmp/$2" "$folder/pool" >/dev/null
 }
 empty() { # DOCKER'S NAME
     mkdir -p "/tmp/$1/DEBIAN"

@@ -107,3 +107,29 @@ def test_an_engine_that_does_not_answer_is_none(tmp_path, kind):
 def test_a_program_that_is_not_there_or_too_slow_has_an_exit_code_of_its_own():
     assert host.run("no-such-program-anywhere")[0] == 127
     assert host.run("sleep", "5", timeout=0.1)[0] == 124
+
+
+APT = """\
+docker.io:
+  Installed: (none)
+  Candidate: 26.1.5+dfsg1-9+b9
+  Version table:
+     26.1.5+dfsg1-9+b9 500
+        500 http://deb.debian.org/debian trixie/main amd64 Packages
+python3-docker:
+  Installed: (none)
+  Candidate: (none)
+  Version table:
+     7.1.0-2 -1
+"""
+
+
+def test_apt_is_asked_once_for_all_packages(tmp_path, monkeypatch):
+    (tmp_path / "said").write_text(APT)
+    (tmp_path / "apt-cache").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncat {tmp_path}/said\n')
+    (tmp_path / "apt-cache").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    packages = ["docker.io", "python3-docker", "docker-ce"]
+    assert host.candidates(packages) == {"docker.io": "26.1.5+dfsg1-9+b9", "python3-docker": "", "docker-ce": ""}
+    assert (tmp_path / "asked").read_text() == "policy docker.io python3-docker docker-ce\n"
+    assert host.candidates([]) == {}
