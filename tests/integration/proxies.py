@@ -40,6 +40,9 @@ HTTP, TCP, DOOR = 18080, 18090, 18443
 TRAEFIK_LARGEST = 3000
 """bytes of a POST's body, and of its echo. A longer answer that comes at once may be cut by any proxy that is made of Go's
 own HTTP/1 (golang/go#40747), switch or not: one in a hundred on a busy machine, none for clients that speak HTTP/2"""
+PAUSE = 0.01
+"""seconds that a client rests after an answer: above a thousand requests a second in all, which leaves the processors to
+whom they switch between; `make load` asks as fast as it can"""
 
 WEB = Route("http", 8000, host="shop.example.org", path="/", check="/version")
 CONTAINED = ["haproxy", "traefik"]
@@ -98,7 +101,7 @@ class Proxy:
     def load(self, host: str = "shop.example.org", **about: Any) -> Load:
         if isinstance(self.ingress, Traefik):
             about.setdefault("largest", TRAEFIK_LARGEST)
-        return Load(f"{self.address}:{HTTP}", host=host, **about)
+        return Load(f"{self.address}:{HTTP}", host=host, **{"pause": PAUSE, **about})
 
     def get(self, path: str = "/version", host: str = "shop.example.org", port: int = HTTP) -> tuple[int, str]:
         done = subprocess.run(
