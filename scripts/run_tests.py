@@ -78,12 +78,18 @@ LONG_FILES = [
     "failure_actions",
     "releases",
     "blue_green",
+    "haproxy",
+    "rollout",
+    "rollout_failures",
+    "verify",
+    "on_host",
+    "restore_points",
     "superset_recipe",
 ]
 """integration tests that take about a minute or more: they begin first, so that none is left alone at the end"""
 EARLY_FILES = ["integration/test_traefik", "contract/test_ingress", "integration/test_ingress_traffic"]
 EARLY_FILES += ["integration/test_acme", "integration/test_proxy_exchange"]
-"""tests that need an image of EARLY: not before the middle, when it is there"""
+"""tests that need an image of EARLY: after the long ones, when it is there, and before what fills up the end"""
 OWN_HOSTS = ["waves", "prod_over_ssh", "disaster"]
 """end-to-end tests with hosts of their own"""
 NICE = 10
@@ -244,8 +250,7 @@ def integration() -> Counts:
     first, early = files_of(LONG_FILES), [f"tests/{name}.py" for name in EARLY_FILES]
     there = [*sorted(ROOT.glob("tests/contract/test_*.py")), *sorted(ROOT.glob("tests/integration/test_*.py"))]
     then = [file for file in (str(path.relative_to(ROOT)) for path in there) if file not in (*first, *early)]
-    middle = len(then) // 2
-    return pytest("integration", *first, *then[:middle], *early, *then[middle:], *MORE, *SIDE_BY_SIDE)
+    return pytest("integration", *first, *early, *then, *MORE, *SIDE_BY_SIDE)
 
 
 def e2e() -> Counts:

@@ -31,6 +31,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortE
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 
 from .conftest import Harbour
+from .inside import asked
 
 pytestmark = pytest.mark.integration
 
@@ -148,13 +149,18 @@ class Shop:
         assert code == 0, output
         return str(output.decode().strip())
 
+    def number(self, query: str, database: str = "shop") -> int:
+        db = self.harbour.client.containers.get(self.harbour.running("db")[0])
+        code, text = asked(db, ["psql", "-U", "shop", "-d", database, "-qAtc", query])
+        assert code == 0, text
+        return int(text)
+
     def goes_on(self) -> bool:
         """The writer writes."""
-        before = int(self.sql("SELECT count(*) FROM log"))
+        before = self.number("SELECT count(*) FROM log")
         until = time.monotonic() + 10
         while time.monotonic() < until:
-            # the engine may lose the output of a command that is short, where it is busy
-            if int(self.sql("SELECT count(*) FROM log") or 0) > before:
+            if self.number("SELECT count(*) FROM log") > before:
                 return True
             time.sleep(0.05)
         return False
@@ -176,8 +182,8 @@ class Shop:
         assert not list((into / "set/uploads").glob("jobs.db*")), "excluded"
         last = (into / "set/uploads/log").read_text().splitlines()[-1]
         rows = manifest.item("db").parts[1].rows["public.log"]
-        assert int(self.sql("SELECT count(*) FROM log", "scratch")) == rows
-        return int(self.sql("SELECT max(n) FROM log", "scratch")), int(last)
+        assert self.number("SELECT count(*) FROM log", "scratch") == rows
+        return self.number("SELECT max(n) FROM log", "scratch"), int(last)
 
 
 @pytest.fixture

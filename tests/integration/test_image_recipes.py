@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from .images import output_of
+from .inside import asked
 
 docker = pytest.importorskip("docker")
 
@@ -46,13 +47,18 @@ def ended(container: Any) -> tuple[int, str]:
     return container.wait(timeout=60)["StatusCode"], container.logs().decode()
 
 
+PASSWORD = 'it\'s "quoted" $HOME'
+PSQL = ["psql", "-h", "127.0.0.1", "-U", "shop", "-d", 'the "shop"', "-qAtc"]
+AS = {"PGPASSWORD": PASSWORD}
+
+
 class Database:
     """PostgreSQL from the recipe, as a stack runs it."""
 
     def __init__(self, client: Any, image: str, folder: Path) -> None:
         self.client, self.image = client, image
         self.password = folder / "password"
-        self.password.write_text('it\'s "quoted" $HOME\n')
+        self.password.write_text(f"{PASSWORD}\n")
         self.password.chmod(0o644)
         self.scripts = folder / "init"
         self.scripts.mkdir()
@@ -83,12 +89,9 @@ class Database:
         )
 
     @staticmethod
-    def sql(container: Any, text: str, password: str = 'it\'s "quoted" $HOME') -> str:
-        code, output = container.exec_run(
-            ["psql", "-h", "127.0.0.1", "-U", "shop", "-d", 'the "shop"', "-qAtc", text],
-            environment={"PGPASSWORD": password},
-        )
-        return f"{output.decode().strip()}" if code == 0 else f"FAILED {output.decode().strip()}"
+    def sql(container: Any, query: str, password: str = PASSWORD) -> str:
+        code, said = asked(container, [*PSQL, query], environment={"PGPASSWORD": password})
+        return said if code == 0 else f"FAILED {said}"
 
 
 @pytest.fixture
@@ -113,11 +116,11 @@ def test_postgres_serves_hardened_and_keeps_its_rows_over_restart_and_replacemen
         assert database.sql(container, "SELECT n FROM crates") == "7"
         assert database.sql(container, "SHOW server_encoding") == "UTF8"
         assert "authentication failed" in database.sql(container, "SELECT 1", password="guessed")
-        environment = container.exec_run(["cat", "/proc/1/environ"]).output.decode()
-        assert "PASSWORD" not in environment
-        assert container.exec_run(["cat", "/proc/1/comm"]).output.decode().strip() == "postgres"
-        assert container.exec_run(["id", "-u"]).output.decode().strip() == "999"
-        database.sql(container, "INSERT INTO crates VALUES (8)")
+        code, environment = asked(container, ["cat", "/proc/1/environ"])
+        assert (code, "PASSWORD" in environment) == (0, False)
+        assert asked(container, ["cat", "/proc/1/comm"])[1] == "postgres"
+        assert asked(container, ["id", "-u"])[1] == "999"
+        assert container.exec_run([*PSQL, "INSERT INTO crates VALUES (8)"], environment=AS).exit_code == 0
         container.stop(timeout=20)
         container.reload()
         assert container.attrs["State"]["ExitCode"] == 0
@@ -139,7 +142,7 @@ def test_postgres_that_is_killed_in_its_first_start_begins_again(database: Datab
     with database.run() as container:
         healthy(container)
         assert database.sql(container, "SELECT count(*) FROM crates") == "1000"
-        assert container.exec_run(["sh", "-c", "ls -A $PGDATA | grep -c ^.new"]).output.strip() == b"0"
+        assert asked(container, ["sh", "-c", "ls -A $PGDATA | grep -c ^.new"])[1] == "0"
 
 
 def test_postgres_does_not_start_after_an_init_script_that_failed(database: Database) -> None:
@@ -176,13 +179,13 @@ def test_postgres_started_as_root_drops_to_its_own_user(database: Database) -> N
     capable = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "SETGID", "SETUID"]
     with database.run(user="0", cap_add=capable) as container:
         healthy(container)
-        assert container.exec_run(["stat", "-c", "%u", "/proc/1"]).output.strip() == b"999"
+        assert asked(container, ["stat", "-c", "%u", "/proc/1"])[1] == "999"
 
 
 def test_haproxy_serves_hardened_and_ends_softly(client: Any, recipes: dict[str, str]) -> None:
     with running(client, recipes["haproxy"], "qimg-haproxy", tmpfs={"/run/haproxy": ""}) as container:
         healthy(container)
-        assert container.exec_run(["id", "-u"]).output.strip() == b"99"
+        assert asked(container, ["id", "-u"])[1] == "99"
         container.reload()
         address = container.attrs["NetworkSettings"]["IPAddress"]
         with socket.create_connection((address, 8080), 3) as connection:

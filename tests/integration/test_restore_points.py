@@ -13,6 +13,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 
 from .conftest import Harbour, web
+from .inside import asked
 from .test_rollout_killed import killed_at
 
 pytestmark = pytest.mark.integration
@@ -56,8 +57,10 @@ class Shop:
         code, output = container.exec_run(list(command))
         return output.decode().strip() if code == 0 else f"FAILED {output.decode().strip()}"
 
-    def sql(self, text: str) -> str:
-        return self.run("psql", "-U", "shop", "-qAtc", text)
+    def found(self, query: str) -> str:
+        container = self.harbour.client.containers.get(f"{self.harbour.name}-db-1")
+        code, text = asked(container, ["psql", "-U", "shop", "-qAtc", query])
+        return text if code == 0 else f"FAILED {text}"
 
 
 @pytest.fixture
@@ -66,20 +69,20 @@ def shop(harbour: Harbour, client: Any, tmp_path: Path) -> Shop:
     first = made.deploy()
     assert first["outcome"] == "deployed", first
     assert first["restore_points"] == {}, "there was nothing to keep"
-    made.sql("CREATE TABLE orders (what text); INSERT INTO orders VALUES ('a boat')")
+    made.run("psql", "-U", "shop", "-qAtc", "CREATE TABLE orders (what text); INSERT INTO orders VALUES ('a boat')")
     return made
 
 
 def test_what_a_migration_destroyed_is_put_back_from_it(shop: Shop) -> None:
     bad = shop.deploy("DROP TABLE orders", CRASH_AFTER="0.1")
     assert bad["outcome"] == "rolled back"
-    assert shop.sql("SELECT * FROM orders").startswith("FAILED"), "a rollback of the containers brings no data back"
+    assert shop.found("SELECT * FROM orders").startswith("FAILED"), "a rollback of the containers brings no data back"
     point = bad["restore_points"]["db"]
     assert point == f"/backups/{bad['rollout']}.dump"
     assert "what one-shots (migrations) have changed was not reverted" in bad["msg"]
     assert f"restore point of db before it: {point}" in bad["msg"]
     assert shop.run("pg_restore", "-U", "shop", "-d", "shop", "--clean", "--if-exists", point) == ""
-    assert shop.sql("SELECT * FROM orders") == "a boat"
+    assert shop.found("SELECT * FROM orders") == "a boat"
 
 
 def test_a_release_knows_its_own_and_a_return_names_it(shop: Shop) -> None:
@@ -109,7 +112,7 @@ def test_without_it_nothing_is_changed(shop: Shop, point: str, says: str) -> Non
     assert "db failed, its restore point could not be taken, so nothing was changed" in answer["msg"]
     assert says in answer["msg"]
     assert shop.harbour.identities() == before
-    assert shop.sql("SELECT * FROM orders") == "a boat"
+    assert shop.found("SELECT * FROM orders") == "a boat"
     until = time.monotonic() + 5
     while "sleep 99" in shop.harbour.client.containers.get(f"{shop.harbour.name}-db-1").top()["Processes"].__str__():
         assert time.monotonic() < until, "the late command goes on"

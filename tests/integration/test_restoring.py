@@ -59,7 +59,7 @@ def spoil(shop: Shop) -> None:
 
 
 def as_in_the_set(shop: Shop, rows: int) -> None:
-    assert int(shop.sql("SELECT count(*) FROM log")) >= rows
+    assert shop.number("SELECT count(*) FROM log") >= rows
     assert shop.sql("SELECT to_regclass('later') IS NULL") == "t"
     assert not (shop.uploads / "later").exists()
     with closing(sqlite3.connect(shop.uploads / "jobs.db")) as db:

@@ -39,7 +39,9 @@ class ConfigSource:
         return Taken(CONFIG, CONFIG, (release, folder), self._at, about=about, warnings=warnings)
 
     def read_back(self, taken: Taken) -> tuple[str, ...]:
-        return differences(taken.parts, [self._repository.read_back(part) for part in taken.parts])
+        """The folder was read in the repository when it was stored, and cannot be compared with anything else."""
+        streams = [part for part in taken.parts if not part.files]
+        return differences(streams, [self._repository.read_back(part) for part in streams])
 
     def close(self) -> None:
         self._repository.break_off(self._tags)

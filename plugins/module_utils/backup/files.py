@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapters import sqlite_copy
-from ..core.backup.manifest import Part, Taken, differences
+from ..core.backup.manifest import Part, Taken
 from ..core.backup.repository import Saved
 from ..ports import PortError, Repository
 
@@ -51,14 +51,16 @@ class TreeSource:
         self._saved = self._repository.save(self._folder, self._tags, self._exclude, parent)
 
     def store(self) -> Taken:
+        """What lies in the repository, read there: the folder itself is another one by now."""
         if self._saved is None:
             raise PortError(f"{self._name} was not frozen")
         part = self._repository.tree_of(self._saved)
         about = {"folder": self._folder, **self._about}
         return Taken(self._name, self._kind, (part,), self._at, about=about, warnings=self._saved.warnings)
 
-    def read_back(self, taken: Taken) -> tuple[str, ...]:
-        return differences(taken.parts, [self._repository.read_back(part) for part in taken.parts])
+    def read_back(self, taken: Taken) -> tuple[str, ...]:  # noqa: ARG002
+        """`store` has done it; nothing else is there to compare with."""
+        return ()
 
     def close(self) -> None:
         """The first snapshot is in no set, and is collected once nobody writes any more."""
