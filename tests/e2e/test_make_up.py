@@ -143,7 +143,7 @@ def under_load(prefix: str, work: Any) -> tuple[Report, Writer]:
     """Readers and a writer through the proxy while `work` happens, and a little longer."""
     mix = {"keepalive": 6, "fresh": 3, "idle": 4}
     with (
-        Load(f"{DOOR[0]}:{DOOR[1]}", mix=mix, path="/health", seconds=300, pause=0.01) as load,
+        Load(f"{DOOR[0]}:{DOOR[1]}", mix=mix, path="/health", seconds=300, pause=0.03) as load,
         Writer(prefix) as writer,
     ):
         time.sleep(1)
