@@ -66,7 +66,11 @@ class Asking:
         return self
 
     def __exit__(self, *about: object) -> None:
-        os.kill(self._api.exec_inspect(self._asking)["Pid"], signal.SIGTERM)
+        asking = self._api.exec_inspect(self._asking)
+        # 0 would be everybody in this process's own group
+        assert asking["Running"], asking
+        assert asking["Pid"] > 0, asking
+        os.kill(asking["Pid"], signal.SIGTERM)
         self._thread.join()
 
 
