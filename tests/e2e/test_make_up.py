@@ -128,7 +128,7 @@ class Writer:
             except (OSError, http.client.HTTPException) as error:
                 self.failed.append(f"{name}: {type(error).__name__}: {error}")
                 connection.close()
-            time.sleep(0.01)
+            time.sleep(0.03)
 
 
 def get(path: str) -> Any:
@@ -143,7 +143,7 @@ def under_load(prefix: str, work: Any) -> tuple[Report, Writer]:
     """Readers and a writer through the proxy while `work` happens, and a little longer."""
     mix = {"keepalive": 6, "fresh": 3, "idle": 4}
     with (
-        Load(f"{DOOR[0]}:{DOOR[1]}", mix=mix, path="/health", seconds=300, pause=0.03) as load,
+        Load(f"{DOOR[0]}:{DOOR[1]}", mix=mix, path="/health", seconds=300, pause=0.1) as load,
         Writer(prefix) as writer,
     ):
         time.sleep(1)

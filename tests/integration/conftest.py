@@ -41,7 +41,7 @@ def web(*, monitor: str = "0.3s", gate: Mapping[str, Any] | None = None, **about
         "image": WEB,
         "healthcheck": CHECK,
         "stop_grace_period": "2s",
-        "x-quaylock": {"gate": {"deadline": "12s", "cadence": "100ms", **(gate or {})}},
+        "x-quaylock": {"gate": {"deadline": "12s", **(gate or {})}},
         **about,
     }
     made["deploy"] = {**about.get("deploy", {}), "update_config": update}

@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.traefik import Traefik
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy import traefik_config
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
+from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.integration import proxies, test_blue_green, test_rollout_routed
 from ansible_collections.quaylock.stacks.tests.integration.proxies import HTTP, WEB, Contained, Proxy, Replicas, servers
 from ansible_collections.quaylock.stacks.tests.load import under
 
 from .conftest import Harbour
+from .images import output_of
 
 pytestmark = pytest.mark.integration
 
@@ -206,3 +209,11 @@ def test_a_route_that_keeps_clients_with_their_replica_is_refused(proxy: Proxy, 
     with pytest.raises(PortError, match="cannot keep clients"):
         proxy.ingress.route("shop", "web", sticky, {"web-1": replicas.start("web-1", "v1")})
     assert proxy.ingress.routed("shop") == {}
+
+
+def test_a_provider_that_it_was_built_without_is_said(client: Any) -> None:
+    """Configuration comes from files here; the recipe leaves out what takes long to build, and says so when asked for it."""
+    names = ("kubernetesingress", "kubernetescrd", "kubernetesgateway", "kubernetesingressnginx", "ecs")
+    call = f"timeout 3 traefik --log.nocolor {' '.join(f'--providers.{name}' for name in names)} || true"
+    said = output_of(client, recipe_image(client, "traefik"), ["sh", "-c", call], read_only=True).decode()
+    assert said.count("this Traefik was built with PROVIDERS=few, and without this provider") == len(names), said

@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the Quaylock developers
 // GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-// Package dns stands in for the list of all DNS providers of lego, which is a third of all packages that Traefik is
-// built from: who proves a name with HTTP-01 or TLS-ALPN-01 asks none of them.
+// Package dns stands in for the list of all DNS providers of lego: who proves a name with HTTP-01 or TLS-ALPN-01 asks
+// none of them.
 package dns
 
 import (
@@ -13,5 +13,5 @@ import (
 
 // NewDNSChallengeProviderByName says that there is none.
 func NewDNSChallengeProviderByName(name string) (challenge.Provider, error) {
-	return nil, fmt.Errorf("this Traefik was built with DNS_PROVIDERS=none: there is no DNS provider %s in it", name)
+	return nil, fmt.Errorf("this Traefik was built with PROVIDERS=few: there is no DNS provider %s in it", name)
 }
