@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
 COLLECTION = "ansible_collections.quaylock.stacks"
 EARLY = ["debian", "pebble", "traefik"]
-"""what all others are built on; and from their Go modules: 2 and 5 to 12 minutes on two cores, once per engine"""
+"""what all others are built on; and from their Go modules: a minute and two on idle cores, once per engine"""
 LONG = ["docker", "backup", "calminer"]
 """scenarios of molecule that begin first, so that none of them is left alone at the end; `docker` needs no image"""
 LATE = ["ingress-traefik"]
@@ -41,7 +41,9 @@ MORE = [] if os.environ.get("MORE") else ["-m", "not more"]
 AT_ONCE = 2
 """checks and workers of tests without an engine that run side by side; each keeps a core busy"""
 WAITING = 3
-"""scenarios of molecule and files of integration tests that run side by side; they wait as long as they work"""
+"""scenarios of molecule that run side by side; they wait as long as they work"""
+WORKERS = 4
+"""files of integration tests that run side by side; they wait for longer than they work"""
 BAD_DAYS = [
     "backup_bad_days",
     "bad_containers",
@@ -61,7 +63,7 @@ BAD_DAYS = [
 ]
 """files of tests in which something happens to a backup, to a drill, or to a restore"""
 TWO = ["-n", str(AT_ONCE)]
-SIDE_BY_SIDE = ["-n", str(WAITING), "--dist", "loadfile", "--no-loadscope-reorder"]
+SIDE_BY_SIDE = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
 """a file's tests share what they need, and stay together; files begin in the order that is given"""
 LONG_FILES = [
     "backup_bad_days",
