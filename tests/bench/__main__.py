@@ -10,11 +10,11 @@ import sys
 from tests.bench.backups import backups
 from tests.bench.figures import table, write
 from tests.bench.newcomer import make_up
-from tests.bench.platform import platform
 from tests.bench.rollouts import ROOT, rollouts
 from tests.bench.scale import scale
 from tests.bench.simulation import simulation
 from tests.bench.verdict import verdict
+from tests.bench.whole_platform import platform
 
 BENCHES = {
     "rollouts": rollouts,

@@ -8,6 +8,7 @@ import ast
 import functools
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,12 @@ def test_an_older_python_compiles_it_too() -> None:
         found.append(python)
     if not found:
         pytest.skip("no other Python on PATH")
+
+
+@pytest.mark.parametrize("folder", ["scripts", "tests/bench"])
+def test_nothing_beside_a_program_has_the_name_of_a_library(folder: str) -> None:
+    """The folder of a program is the first one that Python looks in."""
+    assert [path.name for path in (ROOT / folder).glob("*.py") if path.stem in sys.stdlib_module_names] == []
 
 
 def test_boto3_is_imported_only_where_a_bucket_is_asked_for() -> None:
