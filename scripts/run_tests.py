@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
 COLLECTION = "ansible_collections.quaylock.stacks"
 EARLY = ["debian", "pebble", "traefik"]
-"""what all others are built on; and from their Go modules: a minute and two on idle cores, once per engine"""
+"""what all others are built on, and two from their Go modules, which takes minutes: once per engine"""
 LONG = ["docker", "backup", "calminer"]
 """scenarios of molecule that begin first, so that none of them is left alone at the end; `docker` needs no image"""
 LATE = ["ingress-traefik"]
