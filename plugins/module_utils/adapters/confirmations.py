@@ -77,7 +77,11 @@ def ask(settings: Settings, route: Route, server: str) -> Answer:
         body = answer.read(300).decode("utf-8", "replace")
         return Answer(answer.status, body, answer.getheader(SERVED_BY, ""), answer.getheader(STAMP_HEADER, ""))
     except (OSError, http.client.HTTPException) as error:
-        raise UnconfirmedError(f"{asked(route)} was not answered: {error or type(error).__name__}") from error
+        # a worker that hangs for a second keeps its listener from the next one, and resets who waited there
+        raise UnconfirmedError(
+            f"{asked(route)} was not answered: {error or type(error).__name__}",
+            transient=isinstance(error, ConnectionError),
+        ) from error
     finally:
         connection.close()
 
