@@ -94,8 +94,8 @@ class Ground:
         return self.engine.sample(name, GATE, self.now(), check)
 
     def until(self, name: str, **wanted: Any) -> Sample:
-        """Wait at most five seconds for a sample like this."""
-        for _turn in range(100):
+        """Wait at most a minute, of looks apart, for a sample like this."""
+        for _turn in range(1200):
             found = self.sample(name)
             if all(getattr(found, key) == value for key, value in wanted.items()):
                 return found

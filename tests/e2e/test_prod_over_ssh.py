@@ -17,7 +17,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.quaylock.stacks.tests.fixtures import systemd
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -118,12 +118,7 @@ def registry(images: dict[str, str]) -> Iterator[str]:
         images["registry"],
     )
     here = docker("port", REGISTRY, "5000/tcp").splitlines()[0].replace("0.0.0.0", "127.0.0.1")
-    until = time.monotonic() + 20
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{here}/v2/", timeout=1):
-            break
-        assert time.monotonic() < until, docker("logs", REGISTRY)
-        time.sleep(0.1)
+    until(lambda: urllib.request.urlopen(f"http://{here}/v2/", timeout=1), lambda: docker("logs", REGISTRY), OSError)
     for name, tag in PUSHED.items():
         docker("tag", images[name], f"{here}/{tag}")
         docker("push", "-q", f"{here}/{tag}")

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 import yaml
 from ansible_collections.quaylock.stacks.tests.fixtures import systemd
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -228,11 +228,12 @@ def held(host: str) -> str:
 
 def until_it_rolls(host: str) -> str:
     """The rollout that has begun there."""
-    until = time.monotonic() + 60
-    while '"rollout": "r-' not in (found := held(host)):
-        assert time.monotonic() < until, found
-        time.sleep(0.2)
-    return str(json.loads(found)["rollout"])
+
+    def rollout() -> str:
+        found = held(host)
+        return str(json.loads(found)["rollout"]) if '"rollout": "r-' in found else ""
+
+    return until(rollout, lambda: held(host), rest=0.2)
 
 
 @pytest.mark.more  # two minutes of it are the time until a host counts as lost
@@ -246,10 +247,7 @@ def test_a_host_that_is_lost_in_its_wave_ends_the_run_there_and_its_rollout_by_i
         try:
             on("web-2", "systemctl stop ssh.socket ssh; pkill -9 '^sshd'; :")
             said = first.result()
-            until = time.monotonic() + 60
-            while "free" not in (found := held("web-2")):
-                assert time.monotonic() < until, found
-                time.sleep(0.2)
+            until(lambda: "free" in held("web-2"), lambda: held("web-2"), rest=0.2)
         finally:
             on("web-2", "systemctl start ssh")
     table = rows(said)
@@ -272,10 +270,8 @@ def test_a_host_that_falls_ill_after_its_wave_ends_the_run(fleet: Fleet) -> None
     with ThreadPoolExecutor(1) as pool:
         call = ("-e", "rollout_waves=2", "-e", "rollout_wave_pause=15s", "-e", f"shop_tag={new}")
         first = pool.submit(fleet.site, *call, ok=False)
-        until = time.monotonic() + 120
-        while images_of("web-1") != [IMAGES[new == "wave2"]] or "free" not in held("web-1"):
-            assert time.monotonic() < until
-            time.sleep(0.2)
+        wanted = [IMAGES[new == "wave2"]]
+        until(lambda: images_of("web-1") == wanted and "free" in held("web-1"), seconds=120, rest=0.2)
         on("web-1", "docker kill $(docker ps -q --filter label=com.docker.compose.project=shop)")
         said = first.result()
     assert "shop not healthy any more after 15" in said

@@ -34,14 +34,18 @@ PASSWORD = "correct horse"
 CHECK = {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "5s", "retries": 3}
 
 
-def web(*, monitor: str = "0.3s", gate: Mapping[str, Any] | None = None, **about: Any) -> dict[str, Any]:
-    """A service of the test application: health check with prod's interval, and a short time to be watched."""
-    update = {"monitor": monitor, **about.pop("update", {})}
+def web(*, monitor: str = "", gate: Mapping[str, Any] | None = None, **about: Any) -> dict[str, Any]:
+    """A service of the test application: health check with prod's interval, and a short time to be watched.
+
+    What is about to crash is watched for longer: the end of it ends that, however late it comes on a busy machine.
+    """
+    short = "20s" if "CRASH_AFTER" in about.get("environment", {}) else "0.3s"
+    update = {"monitor": monitor or short, **about.pop("update", {})}
     made: dict[str, Any] = {
         "image": WEB,
         "healthcheck": CHECK,
         "stop_grace_period": "2s",
-        "x-quaylock": {"gate": {"deadline": "12s", **(gate or {})}},
+        "x-quaylock": {"gate": {"deadline": "60s", **(gate or {})}},
         **about,
     }
     made["deploy"] = {**about.get("deploy", {}), "update_config": update}

@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-from .conftest import Harbour
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
-PATIENCE = 60.0
-"""seconds until a moment counts as one that never comes"""
+from .conftest import Harbour
 
 
 class Meanwhile:
@@ -25,11 +23,7 @@ class Meanwhile:
 
     def _run(self) -> None:
         try:
-            until = time.monotonic() + PATIENCE
-            while not (found := self._when()):
-                assert time.monotonic() < until, "the moment never came"
-                time.sleep(0.02)
-            self._do(found)
+            self._do(until(self._when, lambda: "the moment never came", rest=0.02))
         except BaseException as error:
             self._error = error
 
@@ -73,7 +67,7 @@ def _has(harbour: Harbour, wanted: Callable[[Any], bool]) -> Callable[[], bool]:
 
 
 def told_to(harbour: Harbour, what: str, version: str, service: str = "web") -> None:
-    """Let every running replica of it `fail` its health check from now on, or `crash`."""
+    """Let every running replica of it `fail` its health check from now on, `crash`, or `go`, which it was held for."""
     replicas = of_version(harbour, version, service)
     assert replicas, f"no {service} of {version} runs"
     for name in replicas:

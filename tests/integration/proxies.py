@@ -14,7 +14,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Entrypoint, Settings
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 from ansible_collections.quaylock.stacks.tests.load import Load
 
 docker = pytest.importorskip("docker")
@@ -80,10 +81,10 @@ class Proxy:
     def stop(self) -> None: ...
 
     def up(self) -> None:
-        until = time.monotonic() + 10
-        while any("does not answer" in said for said in self.ingress.problems("probe", {"probe": [WEB]})):
-            assert time.monotonic() < until, self.log()
-            time.sleep(0.05)
+        def answers() -> bool:
+            return not any("does not answer" in s for s in self.ingress.problems("probe", {"probe": [WEB]}))
+
+        until(answers, self.log)
 
     def restarted(self) -> None:
         self.kill()
@@ -322,21 +323,30 @@ class Replicas:
         self.containers[name] = made
         made.reload()
         address = self.address(name)
-        until = time.monotonic() + 5
-        while subprocess.run(["curl", "-sfo/dev/null", f"http://{address}:{port}/health"], check=False).returncode:
-            assert time.monotonic() < until, made.logs()
-            time.sleep(0.02)
+        call = ["curl", "-sfo/dev/null", f"http://{address}:{port}/health"]
+        until(lambda: not subprocess.run(call, check=False).returncode, made.logs, rest=0.02)
         return address
 
     def address(self, name: str) -> str:
         return str(self.containers[name].attrs["NetworkSettings"]["Networks"][self.network]["IPAddress"])
+
+    def about(self, name: str) -> dict[str, Any]:
+        """What it says of itself, past any proxy."""
+        with urllib.request.urlopen(f"http://{self.address(name)}:8000/version", timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def tell(self, name: str, what: str) -> None:
+        """What `/web tell` knows."""
+        code, said = self.containers[name].exec_run(["/web", "tell", what])
+        assert code == 0, said
 
     def stop(self, name: str) -> None:
         self.containers.pop(name).remove(force=True)
 
     def term(self, name: str) -> None:
         self.containers[name].kill("SIGTERM")
-        self.containers[name].wait(timeout=5)
+        self.containers[name].wait(timeout=60)
         self.stop(name)
 
 

@@ -9,12 +9,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters import processes
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.restic import Restic
+from ansible_collections.quaylock.stacks.tests.fixtures import waiting
 
 MIB = 1 << 20
 BLOCK = os.urandom(MIB)
@@ -73,11 +74,7 @@ def at_work() -> list[int]:
     return found
 
 
-def until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    last = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < last, "it did not come true"
-        time.sleep(0.005)
+until = partial(waiting.until, rest=0.005)
 
 
 def kill_restic() -> None:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.s3 import S3
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 USER = "quay"
 
@@ -59,14 +59,11 @@ class Minio:
 
     def start(self) -> None:
         self.container.start()
-        until = time.monotonic() + 20
-        while True:
-            try:
-                list(self.client.list_buckets()["Buckets"])
-                return
-            except Exception:
-                assert time.monotonic() < until, self.container.logs().decode()
-            time.sleep(0.2)
+
+        def answers() -> bool:
+            return isinstance(self.client.list_buckets()["Buckets"], list)
+
+        until(answers, lambda: self.container.logs().decode(), Exception, rest=0.2)
 
 
 def free_port() -> int:
@@ -114,12 +111,12 @@ class Sshd:
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(call, stdout=log, stderr=log, start_new_session=True)
         self.processes.append(process)
-        until = time.monotonic() + 10
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            assert time.monotonic() < until, (self.folder / "log").read_text()
-            time.sleep(0.05)
+
+        def answers() -> bool:
+            with socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+
+        until(answers, (self.folder / "log").read_text, OSError)
 
     def kill(self) -> None:
         """With all of its sessions, at once."""

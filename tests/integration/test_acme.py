@@ -8,7 +8,6 @@ import json
 import secrets
 import ssl
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Acme, Entrypoint
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import fixture_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 from ansible_collections.quaylock.stacks.tests.integration import proxies
 from ansible_collections.quaylock.stacks.tests.integration.proxies import DOOR, HTTP, PREFIX, WEB, Proxy, Replicas
 
@@ -91,15 +91,13 @@ def authority(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     found = Authority(name, crt.read_text(), address, dns)
     try:
-        until = time.monotonic() + 15
-        while True:
-            try:
-                found.root()
-                found.send_to("127.0.0.1")
-                break
-            except OSError:
-                assert time.monotonic() < until, made.logs().decode() + names.logs().decode()
-                time.sleep(0.1)
+
+        def answers() -> bool:
+            found.root()
+            found.send_to("127.0.0.1")
+            return True
+
+        until(answers, lambda: made.logs().decode() + names.logs().decode(), OSError, rest=0.1)
         yield found
     finally:
         for container in (made, names):
@@ -114,13 +112,14 @@ def served(proxy: Proxy, root: Path) -> tuple[int, str]:
     return int(status), body
 
 
-def trusted(proxy: Proxy, root: Path, seconds: float) -> str:
+def trusted(proxy: Proxy, root: Path) -> str:
     """The body, once the certificate is there."""
-    until = time.monotonic() + seconds
-    while (found := served(proxy, root))[0] != 200:
-        assert time.monotonic() < until, proxy.log()[-3000:]
-        time.sleep(0.05)
-    return found[1]
+
+    def found() -> str:
+        status, body = served(proxy, root)
+        return body if status == 200 else ""
+
+    return until(found, lambda: proxy.log()[-3000:])
 
 
 def serial(proxy: Proxy) -> str:
@@ -140,7 +139,7 @@ def test_a_routed_host_gets_its_certificate(
     with proxies.running("traefik", network, files, entrypoints=doors, acme=acme) as proxy:
         authority.send_to(proxy.address)
         proxy.ingress.route("shop", "web", [WEB], {"web-1": replicas.start("web-1", "v1")})
-        trusted(proxy, root, 30)
+        trusted(proxy, root)
         kept = proxy.folder / "acme/acme.json"
         assert kept.stat().st_mode & 0o777 == 0o600
         assert HOST in kept.read_text()
@@ -149,7 +148,7 @@ def test_a_routed_host_gets_its_certificate(
         assert "serial=" in first
         proxy.ingress.route("shop", "web", [WEB], {"web-2": replicas.start("web-2", "v2")})
         proxy.restarted()
-        assert '"v2"' in trusted(proxy, root, 5)
+        assert '"v2"' in trusted(proxy, root)
         assert serial(proxy) == first
         with pytest.raises(PortError, match="its certificate comes by ACME, which asks for host names"):
             proxy.ingress.route("any", "web", [WEB.__class__("http", 8000, check="/version")], {"web-2": "172.31.77.9"})

@@ -11,13 +11,13 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 docker = pytest.importorskip("docker")
 
@@ -184,10 +184,12 @@ class Air:
         return self.client.containers.get(f"{NAME}-{name}")
 
     def healthy(self, name: str, seconds: float = 120) -> None:
-        until = time.monotonic() + seconds
-        while self.get(name).attrs["State"]["Health"]["Status"] != "healthy":
-            assert time.monotonic() < until, self.logs(name)
-            time.sleep(0.5)
+        until(
+            lambda: self.get(name).attrs["State"]["Health"]["Status"] == "healthy",
+            lambda: self.logs(name),
+            seconds=seconds,
+            rest=0.5,
+        )
 
     def logs(self, name: str) -> str:
         return str(self.get(name).logs().decode())
@@ -203,10 +205,7 @@ class Air:
         return told
 
     def until(self, true: Callable[[], bool], seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while not true():
-            assert time.monotonic() < end, self.logs("scheduler")[-3000:]
-            time.sleep(0.2)
+        until(true, lambda: self.logs("scheduler")[-3000:], seconds=seconds, rest=0.2)
 
     def in_the_middle_of(self, run_id: str, act: Callable[[], None]) -> float:
         """Acts while this run's first job goes on; the seconds that the run took."""

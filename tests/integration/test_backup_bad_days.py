@@ -18,6 +18,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.adapters.local imp
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import files, postgres, run
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .test_backups import ITEMS, Shop, shop
 
@@ -115,9 +116,7 @@ def test_the_database_is_killed(shop: Shop, moment: str, monkeypatch: pytest.Mon
     assert shop.vault.sets() == []
     db.start()
     shop.harbour.client.containers.get(f"{shop.harbour.name}-writer-1").restart(timeout=1)
-    until = time.monotonic() + 20
-    while "accepting" not in in_db(shop, "pg_isready || true"):
-        assert time.monotonic() < until
+    until(lambda: "accepting" in in_db(shop, "pg_isready || true"))
     assert shop.back_up()["outcome"] == "made"
     assert shop.vault.leftovers(shop.harbour.name) == []
 
@@ -210,10 +209,7 @@ def test_two_backups_at_once(shop: Shop) -> None:
     answers: list[dict[str, Any]] = []
     first = threading.Thread(target=lambda: answers.append(shop.back_up()))
     first.start()
-    until = time.monotonic() + 10
-    while not shop.harbour.journal.unfinished_of("backup", shop.harbour.name):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: shop.harbour.journal.unfinished_of("backup", shop.harbour.name), rest=0.02)
     with pytest.raises(Busy, match="tester"):
         shop.back_up()
     first.join()

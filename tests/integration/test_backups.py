@@ -13,7 +13,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.reposi
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .conftest import Harbour
 from .inside import asked
@@ -63,12 +63,17 @@ def frozen(harbour: Harbour) -> list[str]:
     return found
 
 
+SOON = 25.0
+"""seconds; a backup that lives lets nobody hold still for longer than 30"""
+
+
 def let_go_on(harbour: Harbour) -> None:
     """A backup was killed: within seconds nobody holds still any more, and the journal knows it."""
-    until = time.monotonic() + 8
-    while frozen(harbour) or harbour.journal.unfinished_of("backup", harbour.name):
-        assert time.monotonic() < until, f"{frozen(harbour)} hold still"
-        time.sleep(0.05)
+    until(
+        lambda: not (frozen(harbour) or harbour.journal.unfinished_of("backup", harbour.name)),
+        lambda: f"{frozen(harbour)} hold still",
+        seconds=SOON,
+    )
 
 
 @dataclass
@@ -158,12 +163,7 @@ class Shop:
     def goes_on(self) -> bool:
         """The writer writes."""
         before = self.number("SELECT count(*) FROM log")
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            if self.number("SELECT count(*) FROM log") > before:
-                return True
-            time.sleep(0.05)
-        return False
+        return until(lambda: self.number("SELECT count(*) FROM log") > before, lambda: "nothing more is written")
 
     def paused(self) -> list[str]:
         return frozen(self.harbour)
@@ -203,7 +203,7 @@ def test_all_items_show_one_moment(shop: Shop, tmp_path: Path) -> None:
     manifest = shop.made()
     assert {t.name for t in manifest.items} == {"config", "db", "uploads", "jobs"}
     assert manifest.still == ("writer",)
-    assert 0 < manifest.quiet < 5
+    assert 0 < manifest.quiet < SOON
     assert shop.paused() == []
     assert shop.goes_on()
     health = {name: body["State"]["Health"]["Status"] for name, body in shop.harbour.containers("writer").items()}

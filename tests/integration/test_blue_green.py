@@ -29,7 +29,7 @@ def release(version: str, **api: str) -> dict[str, Any]:
     behind = {"api": {"condition": "service_healthy"}}
     return {
         **routed.release(version, depends_on=behind),
-        "api": web(environment={"VERSION": version, **api}, gate={"deadline": "6s"}, healthcheck=QUICK),
+        "api": web(environment={"VERSION": version, **api}, healthcheck=QUICK),
     }
 
 
@@ -67,6 +67,7 @@ def test_a_part_that_fails_keeps_all_of_it_away_from_everybody(harbour: Harbour,
     before = harbour.identities()
     bad = slow("v2")
     bad["api"]["environment"]["READY_AFTER"] = "600"
+    bad["api"]["x-quaylock"]["gate"]["deadline"] = "6s"
     with under(proxy.load(seconds=60)) as load:
         answer = harbour.deploy(bad, **WHOLE)
     assert answer["outcome"] == "rolled back", answer

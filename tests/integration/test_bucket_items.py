@@ -9,7 +9,6 @@ import pickle
 import secrets
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault impor
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .conftest import Harbour, web
 
@@ -164,9 +164,7 @@ def test_a_store_that_dies_midway_makes_no_set(lake: Lake, monkeypatch: pytest.M
     with pytest.raises(Invalid, match=r"items\.lake: service minio does not run"):
         lake.back_up()
     minio.start()
-    until = time.monotonic() + 20
-    while lake.back_up()["outcome"] != "made":
-        assert time.monotonic() < until
+    until(lambda: lake.back_up()["outcome"] == "made")
     assert len(lake.vault.sets(lake.harbour.name)) == 1
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import status
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup import drill, keeping, verifying
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.manifest import Manifest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.retention import Rule
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .test_backups import Shop, shop
 
@@ -195,9 +195,7 @@ def test_a_drill_and_a_rollout_do_not_wait_for_each_other(shop: Shop) -> None:
     child = os.fork()
     if not child:
         os._exit(0 if drilled(shop)["outcome"] == "proven" else 1)
-    until = time.monotonic() + 30
-    while not left_over(shop) and time.monotonic() < until:
-        time.sleep(0.1)
+    until(lambda: left_over(shop))
     assert shop.harbour.deploy(shop.services(), **shop.around())["outcome"] == "unchanged"
     assert os.waitpid(child, 0)[1] == 0
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.backup import file
 from ansible_collections.quaylock.stacks.plugins.module_utils.backup.vault import Vault
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.backup.repository import Repository
 from ansible_collections.quaylock.stacks.tests.fixtures.own_engine import OwnEngine, own_engine
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .conftest import WEB, Harbour, web
 from .test_backups import frozen
@@ -70,10 +70,7 @@ def test_the_engine_is_restarted_while_writers_hold_still(
     assert frozen(harbour) == []
     assert vault.repository.locks() == []
     assert [m.id for m in vault.sets(harbour.name)] == ([answer["set"]] if answer["outcome"] == "made" else [])
-    until = time.monotonic() + 30
-    while not harbour.running("web"):
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    until(lambda: harbour.running("web"))
     again = run.back_up(harbour.request({}), vault)
     assert again["outcome"] == "made", again
     assert frozen(harbour) == []

@@ -28,7 +28,7 @@ def release(version: str, action: str = "rollback", **bad: str) -> dict[str, Any
         "api": one(
             environment=bad,
             depends_on={"db": {"condition": "service_healthy"}},
-            gate={"deadline": "5s"},
+            gate={"deadline": "5s"} if bad else {},
             healthcheck=QUICK,
         ),
         "page": one(depends_on={"api": {"condition": "service_healthy"}}),
@@ -91,7 +91,7 @@ def test_one_replica_of_three_may_be_lost(harbour: Harbour, tmp_path: Path) -> N
 
     def three(version: str, **environment: str) -> dict[str, Any]:
         update = {"max_failure_ratio": 0.4, "order": "start-first"}
-        about: dict[str, Any] = {"volumes": [f"{state}:/state"], "deploy": {"replicas": 3}, "gate": {"deadline": "6s"}}
+        about: dict[str, Any] = {"volumes": [f"{state}:/state"], "deploy": {"replicas": 3}, "gate": {"deadline": "10s"}}
         return {"web": web(environment={"VERSION": version, "STATE": "/state", **environment}, update=update, **about)}
 
     harbour.deployed(three("v1"))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,8 +17,10 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import 
     Sample,
     TcpProbe,
 )
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .conftest import WEB, Harbour, web
+from .meanwhile import Meanwhile, has_reached
 
 pytestmark = pytest.mark.integration
 
@@ -52,15 +53,16 @@ def replica(client: Any, web_built: str) -> Iterator[Callable[..., tuple[str, do
         network.remove()
 
 
-def sampled(engine: docker_engine.DockerEngine, name: str, *probes: Any) -> Sample:
+def sampled(engine: docker_engine.DockerEngine, name: str, *probes: Any, refused: bool = False) -> Sample:
     """Once it listens: a container's start is not its application's."""
-    until = time.monotonic() + 1
-    while True:
-        found = engine.sample(name, Gate(probes=probes), time.time(), True)
-        refused = "refused" in found.output
-        if not refused or time.monotonic() > until:
-            return found
-        time.sleep(0.05)
+    found: list[Sample] = []
+
+    def listens() -> bool:
+        found.append(engine.sample(name, Gate(probes=probes), time.time(), True))
+        return refused or "refused" not in found[-1].output
+
+    until(listens)
+    return found[-1]
 
 
 HEALTH = HttpProbe(8000, "/health")
@@ -85,7 +87,7 @@ PROBES = [
 @pytest.mark.parametrize(("environment", "probe", "wrong"), [c[1:] for c in PROBES], ids=[c[0] for c in PROBES])
 def test_a_probe(replica: Any, environment: dict[str, str], probe: Any, wrong: str) -> None:
     name, engine = replica(environment=environment)
-    found = sampled(engine, name, probe)
+    found = sampled(engine, name, probe, refused="[Errno 111]" in wrong)
     assert found.output.startswith(wrong), found
     assert found.passed is (not wrong), found
 
@@ -93,7 +95,8 @@ def test_a_probe(replica: Any, environment: dict[str, str], probe: Any, wrong: s
 def test_all_probes_have_to_pass(replica: Any) -> None:
     name, engine = replica(environment={"TCP_PORT": "9000"})
     assert sampled(engine, name, HEALTH, TcpProbe(9000), ExecProbe(("/web", "check"))).passed
-    assert sampled(engine, name, HEALTH, TcpProbe(9001), ExecProbe(("/web", "check"))).output.startswith("tcp :9001")
+    found = sampled(engine, name, HEALTH, TcpProbe(9001), ExecProbe(("/web", "check")), refused=True)
+    assert found.output.startswith("tcp :9001")
 
 
 def test_a_service_on_internal_networks_alone_is_asked_there(replica: Any) -> None:
@@ -139,11 +142,9 @@ def test_a_check_that_does_not_end_is_ended(replica: Any, client: Any) -> None:
     began = time.monotonic()
     for _turn in range(2):
         assert "no answer within 0.4 s" in sampled(engine, name, ExecProbe(("/web", "oneshot"), timeout=0.4)).output
-    assert time.monotonic() - began < 20
-    until = time.monotonic() + 3
-    while len(client.containers.get(name).top()["Processes"]) > 1:
-        assert time.monotonic() < until, client.containers.get(name).top()
-        time.sleep(0.05)
+    assert time.monotonic() - began < 50
+    container = client.containers.get(name)
+    until(lambda: len(container.top()["Processes"]) == 1, container.top, seconds=5)
 
 
 # -- rollouts -------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def test_a_rollout_is_gated_by_every_kind_of_probe_and_keeps_the_evidence(harbou
         {"tcp": {"port": 9000}},
         {"exec": ["/web", "check"]},
     ]
-    service = web(environment={"READY_AFTER": "1", "TCP_PORT": "9000"}, gate={"probes": probes}, deploy={"replicas": 2})
+    service = web(environment={"READY_AFTER": "2", "TCP_PORT": "9000"}, gate={"probes": probes}, deploy={"replicas": 2})
     del service["healthcheck"]
     answer = harbour.deployed({"web": service})
     looks = [e.details for e in harbour.events(answer["rollout"]) if e.what == "done" and e.details["do"] == "Look"]
@@ -183,7 +184,7 @@ def test_the_deadline_follows_from_the_health_check(harbour: Harbour) -> None:
     began = time.monotonic()
     answer = harbour.deploy({"web": service})
     assert "did not pass within 3 s" in answer["failures"][0]["reason"], "1 s + 2 x (0.5 s + 0.5 s)"
-    assert 3 < time.monotonic() - began < 20
+    assert 3 < time.monotonic() - began < 60
 
 
 def test_no_progress_is_a_verdict_before_the_deadline(harbour: Harbour) -> None:
@@ -192,7 +193,7 @@ def test_no_progress_is_a_verdict_before_the_deadline(harbour: Harbour) -> None:
     answer = harbour.deploy({"web": service})
     assert answer["failures"][0]["reason"] == "made no progress for 1.5 s"
     assert "503" in answer["failures"][0]["said"]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_a_restart_by_somebody_is_seen_while_it_is_gated(harbour: Harbour, client: Any) -> None:
@@ -200,20 +201,12 @@ def test_a_restart_by_somebody_is_seen_while_it_is_gated(harbour: Harbour, clien
     harbour.deployed({"web": web(environment={"VERSION": "1"})})
     [old] = harbour.running()
 
-    def restart() -> None:
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            new = [n for n in harbour.running() if n != old]
-            if new:
-                time.sleep(0.7)
-                client.containers.get(new[0]).restart(timeout=0)
-                return
-            time.sleep(0.02)
+    def restart(_found: bool) -> None:
+        [new] = [n for n in harbour.running() if n != old]
+        client.containers.get(new).restart(timeout=0)
 
-    somebody = threading.Thread(target=restart)
-    somebody.start()
-    answer = harbour.deploy({"web": web(environment={"VERSION": "2"}, monitor="3s")})
-    somebody.join()
+    with Meanwhile(has_reached(harbour, "row"), restart):
+        answer = harbour.deploy({"web": web(environment={"VERSION": "2"}, monitor="20s")})
     assert answer["outcome"] == "rolled back"
     reason = answer["failures"][0]["reason"]
     assert reason.startswith(("restarted while it was being gated", "exited with code")), reason

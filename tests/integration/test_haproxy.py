@@ -17,6 +17,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.routing import Entrypoint
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 from ansible_collections.quaylock.stacks.tests.integration import proxies
 from ansible_collections.quaylock.stacks.tests.integration.proxies import (
     HTTP,
@@ -116,7 +117,7 @@ def test_a_port_that_is_taken_leaves_the_old_configuration(proxy: Proxy, replica
     taken = Entrypoint("more", 18081)
     if isinstance(proxy, Local):
         occupant = subprocess.Popen(["python3", "-m", "http.server", "18081", "--bind", "127.0.0.1"])
-        time.sleep(0.5)
+        until(lambda: proxy.get(port=18081)[0])
         try:
             with pytest.raises(PortError, match="did not take the new configuration, the old one is back"):
                 proxy.ingress.configure(replace(proxy.settings, entrypoints=(*proxy.settings.entrypoints, taken)))

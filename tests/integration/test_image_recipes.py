@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .images import output_of
 from .inside import asked
@@ -32,15 +33,13 @@ def running(client: Any, image: str, name: str, **about: Any) -> Iterator[Any]:
 
 
 def healthy(container: Any, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while True:
+    def is_healthy() -> bool:
         container.reload()
         state = container.attrs["State"]
-        if state.get("Health", {}).get("Status") == "healthy":
-            return
         assert state["Status"] == "running", container.logs().decode()
-        assert time.monotonic() < until, container.logs().decode()
-        time.sleep(0.1)
+        return bool(state.get("Health", {}).get("Status") == "healthy")
+
+    until(is_healthy, lambda: container.logs().decode(), seconds=seconds, rest=0.1)
 
 
 def ended(container: Any) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 from ansible_collections.quaylock.stacks.tests.load import under
 
 from . import proxies as real
@@ -49,6 +50,12 @@ def release(version: str, replicas: int = 2, **about: Any) -> dict[str, Any]:
 
 
 # -- others on the same engine ----------------------------------------------------------------------
+
+
+def crash(harbour: Harbour, version: str) -> None:
+    """What is about to start crashes as soon as it runs."""
+    until(lambda: of_version(harbour, version))
+    told_to(harbour, "crash", version)
 
 
 def test_a_foreign_container_event_midway(harbour: Harbour, client: Any) -> None:
@@ -133,7 +140,7 @@ def test_a_scale_down_by_somebody_during_a_rollout(behind: Harbour, proxy: real.
         client.containers.get(of_version(behind, "v2")[0]).kill()
 
     with Meanwhile(has_done(behind, "Route"), remove):
-        answer = behind.deploy(release("v2", monitor="2s"))
+        answer = behind.deploy(release("v2", monitor="4s"))
     assert answer["outcome"] == "rolled back", answer.get("msg")
     said = [e.details.get("said", "") for e in behind.events(answer["rollout"])]
     assert any(f"traffic goes to {left} alone: {gone}" in line for line in said), "it is said who is missing"
@@ -152,7 +159,7 @@ def test_a_new_replica_that_somebody_removes_is_a_verdict(harbour: Harbour, clie
         client.containers.get(found[0]).remove(force=True)
 
     with Meanwhile(lambda: of_version(harbour, "2"), remove):
-        answer = harbour.deploy({"web": web(environment={"VERSION": "2", "READY_AFTER": "60"})})
+        answer = harbour.deploy({"web": web(environment={"VERSION": "2", "READY_AFTER": "600"})})
     assert answer["outcome"] == "rolled back"
     assert "web did not pass its gate" in answer["msg"]
     assert re.search("was removed while it was being gated|exited with code 137", answer["msg"]), "as it was seen first"
@@ -194,15 +201,12 @@ def test_a_single_writer_volume_never_has_two_writers(harbour: Harbour) -> None:
     assert told == [("die", new), ("start", third), ("die", third), ("start", new)]
     [(_name, body)] = harbour.containers().items()
     host = next(iter(body["NetworkSettings"]["Networks"].values()))["IPAddress"]
-    until = time.monotonic() + 5
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://{host}:8000/file?path=/state/serve-4", timeout=3) as seen:
-                assert seen.read().decode().startswith("2 "), "its content is that of every generation before"
-            return
-        except OSError:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+
+    def content() -> str:
+        with urllib.request.urlopen(f"http://{host}:8000/file?path=/state/serve-4", timeout=3) as seen:
+            return str(seen.read().decode())
+
+    assert until(content, despite=OSError).startswith("2 "), "its content is that of every generation before"
 
 
 def test_anonymous_volumes_begin_empty_and_do_not_pile_up(harbour: Harbour, client: Any) -> None:
@@ -268,7 +272,7 @@ def test_a_pruned_rollback_image(harbour: Harbour, client: Any, own_image: Calla
     old_image = own_image("old")
 
     def services(tag: str, **environment: str) -> dict[str, Any]:
-        return {"web": web(image=tag, environment=environment, monitor="2s", ports=["127.0.0.1:28741:8000"])}
+        return {"web": web(image=tag, environment=environment, monitor="20s", ports=["127.0.0.1:28741:8000"])}
 
     harbour.deployed(services(old_image))
     [(name, (identity, _since))] = harbour.identities().items()
@@ -276,9 +280,10 @@ def test_a_pruned_rollback_image(harbour: Harbour, client: Any, own_image: Calla
     def prune(_found: Any) -> None:
         client.images.remove(old_image, force=True)
         assert not client.images.list(old_image)
+        crash(harbour, "new")
 
     with Meanwhile(has_done(harbour, "Stop"), prune):
-        answer = harbour.deploy(services(WEB, VERSION="new", CRASH_AFTER="1"))
+        answer = harbour.deploy(services(WEB, VERSION="new"))
     assert answer["outcome"] == "rolled back"
     assert harbour.identities()[name][0] == identity
     with urllib.request.urlopen("http://127.0.0.1:28741/version", timeout=3) as seen:
@@ -299,10 +304,7 @@ def test_an_incumbent_that_is_already_broken_gives_way(harbour: Harbour, client:
     crashed, sick = harbour.running()
     client.containers.get(crashed).kill()
     told_to(harbour, "fail", "1")
-    until = time.monotonic() + 10
-    while harbour.containers()[sick]["State"]["Health"]["Status"] != "unhealthy":
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(lambda: harbour.containers()[sick]["State"]["Health"]["Status"] == "unhealthy")
     answer = harbour.deployed(services("2"))
     assert "definition changed" in " ".join(answer["plan"])
     assert len(of_version(harbour, "2")) == 2
@@ -346,7 +348,7 @@ def test_a_rollback_that_fails(harbour: Harbour, tmp_path: Path) -> None:
         about = {"volumes": [mount]} if version == "1" else {}
         return {
             "web": web(
-                environment={"VERSION": version, **environment}, monitor="2s", ports=["127.0.0.1:28742:8000"], **about
+                environment={"VERSION": version, **environment}, monitor="20s", ports=["127.0.0.1:28742:8000"], **about
             ),
             "other": web(),
         }
@@ -355,9 +357,10 @@ def test_a_rollback_that_fails(harbour: Harbour, tmp_path: Path) -> None:
 
     def take(_found: Any) -> None:
         shutil.rmtree(source)
+        crash(harbour, "2")
 
     with Meanwhile(has_done(harbour, "Stop"), take):
-        answer = harbour.deploy(services("2", CRASH_AFTER="1"))
+        answer = harbour.deploy(services("2"))
     assert answer["failed"]
     text = answer["msg"]
     assert "exited with code 1" in text, "why the release failed"
@@ -378,10 +381,15 @@ def test_a_rollback_that_fails_behind_the_proxy_does_not_keep_the_next_release_o
     source = tmp_path / "mounted"
     source.mkdir()
     mount = {"type": "bind", "source": str(source), "target": "/mounted", "bind": {"create_host_path": False}}
-    about = {"container_name": f"{behind.name}-fixed", "monitor": "2s"}
+    about = {"container_name": f"{behind.name}-fixed"}
     behind.deployed(release("v1", 1, volumes=[mount], **about))
-    with Meanwhile(has_done(behind, "Stop"), lambda _found: shutil.rmtree(source)):
-        answer = behind.deploy(release("v2", 1, env={"CRASH_AFTER": "1"}, **about))
+
+    def take(_found: Any) -> None:
+        shutil.rmtree(source)
+        crash(behind, "v2")
+
+    with Meanwhile(has_done(behind, "Stop"), take):
+        answer = behind.deploy(release("v2", 1, monitor="20s", **about))
     assert answer["failed"]
     assert f"{behind.name}-fixed could not be started again" in answer["msg"]
     assert "running: nothing" in answer["msg"]

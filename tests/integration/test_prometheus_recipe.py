@@ -20,6 +20,7 @@ import yaml
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks import lakehouse
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.roles import ROOT, loaded
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .conftest import Harbour
 
@@ -189,10 +190,7 @@ def test_it_serves_locked_up_with_all_that_its_pages_need_and_keeps_its_samples(
         assert needed
         assert all(page(urljoin(f"{address}/classic/{name}", link)) for link in needed)
 
-    until = time.monotonic() + 30
-    while run(harbour, "prometheus-check", "prometheus")[0]:
-        assert time.monotonic() < until
-        time.sleep(0.5)
+    until(lambda: not run(harbour, "prometheus-check", "prometheus")[0], rest=0.5)
     first = run(harbour, "promtool", "query", "instant", "http://127.0.0.1:9090", "count_over_time(up[1h])")[1]
     harbour.deployed({"prometheus": hardened(image, environment={"TURN": "2"})}, **about)
     again = run(harbour, "promtool", "query", "instant", "http://127.0.0.1:9090", "count_over_time(up[1h])")[1]
@@ -280,10 +278,7 @@ def test_everything_that_it_asks_in_the_lakehouse_answers(harbour: Harbour, clie
         job["job_name"]: True for job in json.loads(lakehouse.configs_of(known)["prometheus"])["scrape_configs"][:-1]
     }
     # rules are looked at every 30 s
-    until = time.monotonic() + 45
-    while not (pending := json.loads(asked(harbour, 'ALERTS{alertname="QuaylockBackupNeverMade"}'))):
-        assert time.monotonic() < until
-        time.sleep(1)
+    pending = until(lambda: json.loads(asked(harbour, 'ALERTS{alertname="QuaylockBackupNeverMade"}')), rest=1)
     assert pending[0]["metric"]["stack"] == "shop"
     # what the alert rules read is there
     rules = yaml.safe_load((lakehouse.ROLE / "files/prometheus/lakehouse.rules.yml").read_text())["groups"][0]["rules"]

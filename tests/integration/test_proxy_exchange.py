@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, pro
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy.proxy_settings import Wanted
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import Request
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 from ansible_collections.quaylock.stacks.tests.integration import proxies
 from ansible_collections.quaylock.stacks.tests.integration.proxies import PREFIX, SUBNET, WEB, Replicas
 
@@ -95,10 +95,7 @@ def test_each_takes_the_place_of_the_other_and_keeps_the_routes(place: Path, ima
             assert answer["outcome"] == "deployed", answer
             names = {c.name for c in docker.from_env().containers.list(filters={"name": place.name})}
             assert names == {host.container(driver)}
-            until = time.monotonic() + 5
-            while host.driver().routed("shop") != {"web": {f"web-{turn - 1}"}}:
-                assert time.monotonic() < until
-                time.sleep(0.05)
+            assert until(lambda: host.driver().routed("shop")) == {"web": {f"web-{turn - 1}"}}
             new = {f"web-{turn}": replicas.start(f"web-{turn}", f"v{turn}")}
             assert "confirmed" in host.driver().route("shop", "web", [WEB], new)
             assert not host.have(driver)["changed"]

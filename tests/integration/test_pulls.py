@@ -12,13 +12,14 @@ import secrets
 import subprocess
 import sys
 import tarfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.tests.fixtures import waiting
 from ansible_collections.quaylock.stacks.tests.fixtures.stacks.web_image import web_image
 
 from .conftest import ROOT, WEB, Harbour, web
@@ -32,14 +33,7 @@ BLOB = 75 << 20
 """bytes: its layer comes down, and has no room beside itself to be unpacked"""
 
 
-def until(done: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(OSError, docker.errors.DockerException):
-            if found := done():
-                return found
-        assert time.monotonic() < end, "it does not answer"
-        time.sleep(0.1)
+until = partial(waiting.until, despite=(OSError, docker.errors.DockerException), rest=0.1)
 
 
 def address(container: Any, network: str) -> str:

@@ -174,7 +174,7 @@ def test_a_return_that_fails_its_gate_goes_back(harbour: Harbour, tmp_path: Path
     about = {"environment": {"STATE": "/state", "FAIL_ON_START": "2"}, "volumes": [f"{state}:/state"]}
     quick = {"test": ["CMD", "/web", "check"], "interval": "1s", "timeout": "1s", "retries": 3}
     first = harbour.deployed(
-        {"web": web(gate={"deadline": "2s"}, healthcheck=quick, update={"order": "start-first"}, **about)}
+        {"web": web(gate={"deadline": "8s"}, healthcheck=quick, update={"order": "start-first"}, **about)}
     )["rollout"]
     second = harbour.deployed({"web": web()})["rollout"]
     before = harbour.identities()

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .conftest import Harbour, web
 from .inside import asked
@@ -113,14 +113,13 @@ def test_without_it_nothing_is_changed(shop: Shop, point: str, says: str) -> Non
     assert says in answer["msg"]
     assert shop.harbour.identities() == before
     assert shop.found("SELECT * FROM orders") == "a boat"
-    until = time.monotonic() + 5
-    while "sleep 99" in shop.harbour.client.containers.get(f"{shop.harbour.name}-db-1").top()["Processes"].__str__():
-        assert time.monotonic() < until, "the late command goes on"
+    db = shop.harbour.client.containers.get(f"{shop.harbour.name}-db-1")
+    until(lambda: "sleep 99" not in str(db.top()["Processes"]), lambda: "the late command goes on", seconds=20)
 
 
 def test_killed_while_it_is_taken_the_next_run_takes_its_own(shop: Shop) -> None:
     before = shop.harbour.identities()
-    new = shop.release("ALTER TABLE orders ADD COLUMN price int", f"sleep 1; {DUMP}", VERSION="v2")
+    new = shop.release("ALTER TABLE orders ADD COLUMN price int", f"sleep 3; {DUMP}", VERSION="v2")
     killed_at(shop.harbour, new, "do", "TakePoint", later=0.3, volumes={"data": {}})
     assert shop.harbour.identities() == before
     answer = shop.harbour.deploy(new, volumes={"data": {}})

@@ -333,7 +333,7 @@ def test_an_opted_out_worker_passes_by_running(harbour: Harbour) -> None:
 
 def test_the_images_own_check_is_used(harbour: Harbour) -> None:
     web_image("local/q-web:checked", "v1", checked=True)
-    service = web(image="local/q-web:checked", environment={"READY_AFTER": "1"})
+    service = web(image="local/q-web:checked", environment={"READY_AFTER": "2"})
     del service["healthcheck"]
     answer = harbour.deployed({"web": service})
     looks = [e for e in harbour.events(answer["rollout"]) if e.what == "done" and e.details["do"] == "Look"]

@@ -48,10 +48,10 @@ def rolled_back(harbour: Harbour, services: Mapping[str, Any], **about: Any) -> 
 
 def test_an_unhealthy_release_goes_back_and_says_why(harbour: Harbour) -> None:
     harbour.deployed({"web": web(deploy={"replicas": 2}), "other": web()})
-    bad = web(environment={"READY_AFTER": "3600"}, deploy={"replicas": 2}, gate={"deadline": "2s"}, healthcheck=QUICK)
+    bad = web(environment={"READY_AFTER": "3600"}, deploy={"replicas": 2}, gate={"deadline": "4s"}, healthcheck=QUICK)
     answer, _took = rolled_back(harbour, {"web": bad, "other": web()})
     [failure] = [f for f in answer["failures"] if f["replica"]][:1]
-    assert "did not pass within 2 s" in failure["reason"]
+    assert "did not pass within 4 s" in failure["reason"]
     assert "503" in failure["said"]
     assert "starting" in failure["said"]
     assert "listening on" in failure["logs"]
@@ -62,9 +62,9 @@ def test_an_unhealthy_release_goes_back_and_says_why(harbour: Harbour) -> None:
 
 def test_a_crash_is_a_verdict_at_once(harbour: Harbour) -> None:
     harbour.deployed({"web": web()})
-    bad = web(environment={"CRASH_AFTER": "0.1", "EXIT_CODE": "42"}, restart="unless-stopped", gate={"deadline": "60s"})
+    bad = web(environment={"CRASH_AFTER": "0.1", "EXIT_CODE": "42"}, restart="unless-stopped", gate={"deadline": "90s"})
     answer, took = rolled_back(harbour, {"web": bad})
-    assert took < 30, f"{took:.1f} s"
+    assert took < 60, f"{took:.1f} s"
     [failure] = answer["failures"]
     assert "42" in failure["reason"] or "restarted" in failure["reason"], "as it was seen first"
     assert "crashing as asked" in failure["logs"]
@@ -76,11 +76,11 @@ def test_what_is_killed_for_memory_is_said_to_be(harbour: Harbour) -> None:
         environment={"HOARD_AFTER": "0"},
         deploy={"resources": {"limits": {"memory": "24M"}}},
         memswap_limit="24M",
-        gate={"deadline": "20s"},
+        gate={"deadline": "90s"},
     )
     for _try in range(3):
         answer, took = rolled_back(harbour, {"web": bad})
-        assert took < 20, f"{took:.1f} s"
+        assert took < 60, f"{took:.1f} s"
         # on a busy machine the engine may hear of the end first, and then never says what it was
         if answer["failures"][0]["reason"] != "exited with code 137":
             break
@@ -113,7 +113,7 @@ def test_one_bad_replica_of_three_is_a_bad_release(harbour: Harbour, tmp_path: P
         volumes=[f"{state}:/state"],
         deploy={"replicas": 3},
         update={"order": "start-first"},
-        gate={"deadline": "3s"},
+        gate={"deadline": "5s"},
         healthcheck=QUICK,
     )
     answer, _took = rolled_back(harbour, {"web": bad})

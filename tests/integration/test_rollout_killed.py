@@ -12,15 +12,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.quaylock.stacks.plugins.module_utils import deploy
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 from .conftest import ROOT, Harbour, one_shot, web
+from .meanwhile import Meanwhile, of_version, told_to
 
 pytestmark = pytest.mark.integration
 
@@ -65,6 +67,17 @@ def killed_at(
         pickle.dumps((harbour.request(services, **about), what, do, nth, later)), timeout=60
     )
     assert process.returncode == -signal.SIGKILL, f"the rollout never came to {what} {do} {nth}: {said.decode()}"
+
+
+def killed_when(harbour: Harbour, when: Callable[[], object], services: Mapping[str, Any], **about: Any) -> None:
+    """Deploy in a process that gets SIGKILL as soon as `when` gives something true."""
+    process = python("-c", KILLED)
+    assert process.stdin is not None
+    process.stdin.write(pickle.dumps((harbour.request(services, **about), "never", "", 1, 0.0)))
+    process.stdin.close()
+    until(when, rest=0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
 
 
 def release(version: str) -> dict[str, Any]:
@@ -160,7 +173,7 @@ def test_killed_while_the_old_one_is_still_stopping_it_is_put_back(harbour: Harb
     def services(version: str) -> dict[str, Any]:
         slow = {"VERSION": version, "IGNORE_TERM": "1"}
         name = os.environ["QR_FIXED"]
-        return {"fixed": web(environment=slow, monitor="0.3s", container_name=name, stop_grace_period="3s")}
+        return {"fixed": web(environment=slow, monitor="0.3s", container_name=name, stop_grace_period="6s")}
 
     harbour.deployed(services("1"))
     [(name, (identity, _since))] = harbour.identities().items()
@@ -168,26 +181,29 @@ def test_killed_while_the_old_one_is_still_stopping_it_is_put_back(harbour: Harb
     assert harbour.running() == [name], "its grace period is not over"
     answer = harbour.deploy(services("1"))
     assert any("undone" in note for note in answer["notes"])
-    time.sleep(3.5)
+    time.sleep(6.5)
     assert harbour.running() == [name]
     assert harbour.identities()[name][0] == identity
 
 
 def test_of_two_deployers_at_once_the_second_is_told_of_the_first(harbour: Harbour) -> None:
-    services = {"web": web(environment={"READY_AFTER": "2"})}
+    services = {"web": web(environment={"READY_AFTER": "told", "VERSION": "1"})}
     first = python("-c", KILLED)
     assert first.stdin is not None
     first.stdin.write(pickle.dumps((harbour.request(services, who="first@ci"), "never", "", 1, 0.0)))
     first.stdin.close()
     request = harbour.request(services)
-    until = time.monotonic() + 10
-    while not deploy.in_progress(request):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    time.sleep(0.3)
+    until(lambda: deploy.in_progress(request))
+    until(lambda: of_version(harbour, "1"))
     with pytest.raises(PortError, match=rf"{harbour.name} is being deployed by first@ci \(pid {first.pid}, rollout r-"):
         deploy.deploy(request)
-    patient = deploy.deploy(harbour.request(services, wait=20.0))
+
+    def let_go(_found: Any) -> None:
+        time.sleep(0.5)  # by then the second waits, as a rule; it ends as well if it does not yet
+        told_to(harbour, "go", "1")
+
+    with Meanwhile(lambda: True, let_go):
+        patient = deploy.deploy(harbour.request(services, wait=60.0))
     assert first.wait() == 0
     assert patient["outcome"] == "unchanged"
     assert len(harbour.containers()) == 1
@@ -216,11 +232,8 @@ def ansible(harbour: Harbour, services: Mapping[str, Any], *more: str) -> subpro
 
 
 def test_the_death_of_the_session_does_not_stop_a_rollout(harbour: Harbour) -> None:
-    process = ansible(harbour, {"web": web(environment={"READY_AFTER": "2.5"})})
-    until = time.monotonic() + 20
-    while not harbour.running():
-        assert time.monotonic() < until, process.communicate(timeout=1)
-        time.sleep(0.05)
+    process = ansible(harbour, {"web": web(environment={"READY_AFTER": "told", "VERSION": "1"})})
+    until(harbour.running, lambda: process.communicate(timeout=1))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     [entry] = harbour.journal.history(harbour.name)
@@ -229,9 +242,8 @@ def test_the_death_of_the_session_does_not_stop_a_rollout(harbour: Harbour) -> N
         harbour.deploy({"web": web()})
     pid = str(refused.value).partition("(pid ")[2].partition(",")[0]
     assert Path(f"/proc/{pid}").exists(), "the one who is named lives"
-    while harbour.journal.result_of(entry.id) is None:
-        assert time.monotonic() < until + 10
-        time.sleep(0.05)
+    told_to(harbour, "go", "1")
+    until(lambda: harbour.journal.result_of(entry.id))
     assert harbour.journal.history(harbour.name)[0].outcome == "deployed"
     assert len(harbour.running()) == 1
 

@@ -71,6 +71,7 @@ def test_a_step_that_fails_brings_back_what_was_stopped(harbour: Harbour, proxy:
     starts.mkdir(mode=0o777)
     starts.chmod(0o777)
     shared: dict[str, Any] = {"volumes": [f"{starts}:/state"], "update": {"parallelism": 1}}
+    shared["gate"] = {"deadline": "10s"}
     harbour.deployed(release("v1", 2, **shared, env={"STATE": "/state"}))
     before = {name: identity for name, (identity, _at) in harbour.identities().items()}
     with under(proxy.load(seconds=60)) as load:

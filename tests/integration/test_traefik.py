@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils.core.proxy import 
 from ansible_collections.quaylock.stacks.plugins.module_utils.ports import PortError
 from ansible_collections.quaylock.stacks.plugins.module_utils.request import IngressSettings
 from ansible_collections.quaylock.stacks.tests.fixtures.images.recipes import recipe_image
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 from ansible_collections.quaylock.stacks.tests.integration import proxies, test_blue_green, test_rollout_routed
 from ansible_collections.quaylock.stacks.tests.integration.proxies import HTTP, WEB, Contained, Proxy, Replicas, servers
 from ansible_collections.quaylock.stacks.tests.load import under
@@ -91,10 +91,7 @@ def test_routes_that_somebody_empties_come_back_with_the_next_change(proxy: Prox
     servers_ = {"web-1": replicas.start("web-1", "v1")}
     proxy.ingress.route("shop", "web", [WEB], servers_)
     proxy.configuration.write_text("")
-    until = time.monotonic() + 5
-    while proxy.get()[0] != 404:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: proxy.get()[0] == 404)
     proxy.ingress.route("other", "web", [OTHER], servers_)
     assert proxy.get()[0] == proxy.get(host="other.example.org")[0] == 200
     assert any("taken from" in said and "routes.json" in said for said in proxy.said)
@@ -133,10 +130,7 @@ def test_a_proxy_that_starts_without_its_routes_gets_them_back(proxy: Proxy, rep
     proxy.kill()
     proxy.configuration.unlink()
     proxy.start()
-    until = time.monotonic() + 10
-    while proxy.get()[0] not in (404, 200):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: proxy.get()[0] in (404, 200))
     proxy.ingress.route("shop", "web", [WEB], {"web-1": address})
     assert proxy.get()[0] == 200
     assert any("taken from" in said for said in proxy.said)

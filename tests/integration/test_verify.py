@@ -13,7 +13,7 @@ from ansible_collections.quaylock.stacks.plugins.module_utils import deploy, ver
 from ansible_collections.quaylock.stacks.plugins.module_utils.core.model import Invalid
 
 from .conftest import WEB, Harbour, one_shot, web
-from .test_rollout_killed import killed_at
+from .test_rollout_killed import killed_at, killed_when
 
 pytestmark = pytest.mark.integration
 
@@ -141,7 +141,7 @@ def test_each_kind_of_failure_is_told_with_its_evidence(harbour: Harbour) -> Non
                 exits={"run": {"service": "job"}},
                 late={"run": {"service": "slow"}, "timeout": "500ms"},
                 missing={"exec": {"service": "web", "command": ["/nothing"]}, "deadline": "0s"},
-                refused={"http": {"service": "web", "port": 9}, "deadline": "1s", "interval": "300ms"},
+                refused={"http": {"service": "web", "port": 9}, "deadline": "2s", "interval": "300ms"},
                 status={"http": {"service": "web", "port": 8000, "path": "/health", "status": 404}, "deadline": "0s"},
                 quiet={"logs": {}},
                 calm={"logs": {"allowed": {"noisy": ["disk is full"]}}},
@@ -226,9 +226,9 @@ def test_secrets_are_sent_and_never_shown(harbour: Harbour) -> None:
 
 
 def test_killed_in_its_verification_the_next_run_verifies(harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
-    services = {"web": web(), "slow": job(SECONDS="1")}
+    services = {"web": web(), "slow": job(SECONDS="4")}
     about = {"x-quaylock": declared(slow={"run": {"service": "slow"}})}
-    killed_at(harbour, services, "check", "", later=0.6, **about)
+    killed_when(harbour, lambda: _left(harbour), services, **about)
     assert [e["Names"] for e in _left(harbour)], "it was killed while its container ran"
     state = harbour.journal.release(harbour.name)
     assert state is not None
@@ -302,7 +302,7 @@ def test_a_return_that_fails_leaves_what_serves(harbour: Harbour, tmp_path: Path
     def services(version: str) -> dict[str, Any]:
         # the third start is the return, and never becomes healthy
         environment = {"VERSION": version, "STATE": "/state", "FAIL_ON_START": "3"}
-        return {"web": web(environment=environment, volumes=[f"{state}:/state"], gate={"deadline": "6s"})}
+        return {"web": web(environment=environment, volumes=[f"{state}:/state"], gate={"deadline": "8s"})}
 
     about = {"x-quaylock": declared(page={**PAGE, "json": {"version": "1"}})}
     harbour.deployed(services("1"), **about)

@@ -232,11 +232,11 @@ class Load:
             self._thread.join(self._answer + 5)
         return self.report
 
-    def warm(self, requests: int = 50, timeout: float = 10.0) -> None:
+    def warm(self, requests: int = 50, timeout: float = 60.0) -> None:
         """Returns when so many more requests were answered. Raises TimeoutError."""
         self._until(lambda: len(self.report.answers), len(self.report.answers) + requests, timeout)
 
-    def meets(self, version: str, requests: int = 10, timeout: float = 10.0) -> None:
+    def meets(self, version: str, requests: int = 10, timeout: float = 60.0) -> None:
         """Returns when so many were answered by that version. Raises TimeoutError."""
         self._until(lambda: self.report.answered_by[version], requests, timeout)
 

@@ -35,7 +35,7 @@ class Answering(BaseHTTPRequestHandler):
         self.server.got.append((self.path, self.headers["Content-Type"], json.loads(body)))
         code = self.server.codes.pop(0) if len(self.server.codes) > 1 else self.server.codes[0]
         if code == -1:
-            time.sleep(1)
+            time.sleep(4)
         if code <= 0:
             self.close_connection = True
             return
@@ -63,7 +63,7 @@ def server() -> Iterator[Server]:
 
 def hook(path: Path, url: str) -> Webhook:
     (path / "webhook").write_text(f"{url}\n")
-    return Webhook(str(path / "webhook"), timeout=0.3, pauses=(0.01, 0.01))
+    return Webhook(str(path / "webhook"), timeout=2.0, pauses=(0.01, 0.01))
 
 
 def url(server: Server) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.quaylock.stacks.tests.fixtures.waiting import until
 
 JOBS = Path(__file__).resolve().parents[3] / "roles" / "lakehouse" / "files" / "jobs"
 TOKEN = "a-token-of-some-length"
@@ -105,12 +106,8 @@ class Running:
             return 0
         return 1
 
-    def until(self, true: Callable[[], Any], seconds: float = 5) -> Any:
-        end = time.monotonic() + seconds
-        while not (found := true()):
-            assert time.monotonic() < end, self.log()
-            time.sleep(0.02)
-        return found
+    def until(self, true: Callable[[], Any]) -> Any:
+        return until(true, self.log, rest=0.02)
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
