@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ SHOP = {
             "healthcheck": {"test": ["CMD", "/web", "check"], "interval": "30s", "timeout": "5s"},
             "deploy": {"update_config": {"monitor": "1s"}},
             "stop_grace_period": "1s",
-            "x-quaylock": {"gate": {"deadline": "60s", "cadence": "200ms"}},
+            "x-quaylock": {"gate": {"deadline": "180s", "cadence": "200ms"}},
         }
     }
 }
@@ -290,14 +291,17 @@ def test_of_two_controllers_one_is_refused_or_waits(fleet: Fleet) -> None:
     play = fleet.inventory.parent / "shop.yml"
     tasks = [{"ansible.builtin.include_role": only, "vars": shop}]
     play.write_text(yaml.safe_dump([{"hosts": "web-1", "gather_facts": False, "tasks": tasks}]))
-    slow = ("-e", "shop_tag=wave1", "-e", "shop_slow=25")
+    slow = ("-e", "shop_tag=wave1", "-e", "shop_slow=told")
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(fleet.site, *slow, play=play, who="alice")
         rollout = until_it_rolls("web-1")
         hasty = pool.submit(fleet.site, *slow, play=play, ok=False, who="bob")
         patient = pool.submit(fleet.site, *slow, "-e", "stack_wait=90", play=play, who="carol")
-        refused, waited = hasty.result(), patient.result()
+        refused = hasty.result()
+        time.sleep(8)  # by now the third one waits, which came together with the second
+        on("web-1", "docker exec $(docker ps -qn1 --filter label=com.docker.compose.project=shop) /web tell go")
         first.result()
+        waited = patient.result()
     assert "shop is being deployed by alice@" in refused
     assert f"rollout {rollout}) since 20" in refused
     assert "-e stack_wait=SECONDS" in refused

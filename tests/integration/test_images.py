@@ -158,13 +158,9 @@ def test_a_registry_that_stays_silent_costs_its_patience_once(client: Any) -> No
         assert time.monotonic() - start < 5 * 3
         assert len(outcome.failed) == 5
         assert "it did not answer within 3 s" in told(outcome, "i4")
-        silent.settimeout(0)
-        with contextlib.suppress(BlockingIOError):
-            while silent.accept():
-                pass
-        have(client, wanted, patience=3.0, unanswered=outcome.unanswered)
-        with pytest.raises(BlockingIOError):
-            silent.accept()
+        start = time.monotonic()
+        have(client, wanted, patience=60.0, unanswered=outcome.unanswered)
+        assert time.monotonic() - start < 60
 
 
 @pytest.fixture

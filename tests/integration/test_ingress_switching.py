@@ -55,9 +55,9 @@ def test_switching_generations_under_load_loses_nothing(proxy: Proxy, replicas: 
                 replicas.term(name)
             assert servers(proxy) == dict.fromkeys(new, "ready")
             current = new
+        load.meets("v7")
     print(load.report, "| switches took", [round(t, 3) for t in took])
     assert load.report.failed == 0, f"{load.report}\n{proxy.said}\n{proxy.log()[-3000:]}"
-    assert load.report.answered_by["v7"] > 10
 
 
 def test_reloads_for_other_stacks_between_switches_lose_nothing(proxy: Proxy, replicas: Replicas) -> None:
@@ -111,12 +111,13 @@ def test_routes_that_change_with_the_release_lose_nothing(proxy: Proxy, replicas
 def test_draining_waits_for_answers_under_way_also_across_a_reload(proxy: Proxy, replicas: Replicas) -> None:
     old = {"web-1": replicas.start("web-1", "v1")}
     proxy.ingress.route("shop", "web", [WEB], old)
-    with proxy.load(mix={"slow": 3}, slow_path="/slow?until=told", seconds=0.1, answer=60) as load:
+    with proxy.load(mix={"slow": 3}, slow_path="/slow?until=told", seconds=60, answer=60) as load:
         until(lambda: replicas.about("web-1")["waiting"] == 3)
         new = {"web-2": replicas.start("web-2", "v2")}
         proxy.ingress.route("other", "web", [replace(WEB, host="other.example.org")], new)
         proxy.ingress.route("shop", "web", [WEB], new)
         assert "3 connections still open after" in proxy.ingress.drain("shop", "web", "web-1", 0.5)
+        load.end()
         replicas.tell("web-1", "go")
         assert "no open connection after" in proxy.ingress.drain("shop", "web", "web-1", 60)
         proxy.ingress.forget("shop", "web", "web-1")

@@ -60,9 +60,9 @@ def test_good_and_bad_releases_under_load_lose_nothing(harbour: Harbour, proxy: 
         untouched(harbour, before)
         harbour.deployed(release("v5", replicas=3))
         harbour.deployed(release("v5", replicas=1))
+        load.meets("v5")
     print(load.report)
     assert load.report.failed == 0, f"{load.report}\n{proxy.log()[-3000:]}"
-    assert load.report.answered_by["v5"] > 10
     assert (load.report.answered_by["v3"], load.report.answered_by["v4"]) == (0, 0)
     assert len(harbour.containers()) == 1
     assert proxy.get()[0] == 200

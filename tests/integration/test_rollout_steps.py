@@ -47,9 +47,9 @@ def test_one_by_one_under_load(harbour: Harbour, proxy: real.Proxy) -> None:
     harbour.deployed(release("v1"))
     with under(proxy.load(seconds=60)) as load:
         answer = harbour.deployed(release("v2", update={"parallelism": 1, "delay": "0.5s"}))
+        load.meets("v2")
     print(load.report)
     assert load.report.failed == 0, f"{load.report}\n{proxy.log()[-3000:]}"
-    assert load.report.answered_by["v2"] > 10
     assert most_at_once(harbour, answer["rollout"], 3) == (4, 3)
     assert len(harbour.running()) == 3
     assert harbour.deploy(release("v2", update={"parallelism": 1, "delay": "0.5s"}))["outcome"] == "unchanged"

@@ -115,8 +115,8 @@ def test_garbage_beside_the_routes_is_said_and_takes_nothing_down(proxy: Proxy, 
             (proxy.configuration.parent / name).write_bytes(content)
         proxy.ingress.route("shop", "web", [WEB], new)
         load.warm(100)
+        load.meets("v2")
     assert load.report.failed == 0, load.report
-    assert load.report.answered_by["v2"] > 10
     for name in GARBAGE:
         assert any(f"{name} is not ours" in said for said in proxy.said)
     proxy.restarted()
