@@ -145,6 +145,8 @@ def test_a_redirect_names_the_port_that_clients_see(published: int, location: st
 def test_a_worker_that_ends_hands_requests_to_the_current_one() -> None:
     assert "use_backend quaylock_current_http if { stopping }" in frontend(TABLE)
     assert block(TABLE, "backend quaylock_current_http") == [
+        "retry-on conn-failure empty-response",
+        "http-request disable-l7-retry unless { method GET HEAD OPTIONS }",
         "server current unix@/run/haproxy/http.sock send-proxy-v2",
     ]
     assert "bind unix@/run/haproxy/http.sock accept-proxy mode 600" in frontend(TABLE)
