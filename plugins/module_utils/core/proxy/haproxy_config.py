@@ -194,9 +194,9 @@ def _current(settings: Settings, entrypoint: Entrypoint) -> list[str]:
 
     After a reload the previous worker still gets one more request on each idle connection of its clients, for as long
     as they may be idle. It knows the routes and servers of its own time, HAProxy refuses to change those of a worker
-    that ends, and the replicas may be gone by then: so it hands such a request over. Where it hung while it was asked for
-    its sockets, the way leads to a listener that closes, and nobody there has seen the request: it is handed over again
-    where that does no harm in any case.
+    that ends, and the replicas may be gone by then: so it hands such a request over. Where it hung while it was asked
+    for its sockets, the way leads to a listener that closes, and nobody there has seen the request: it is handed over
+    again where that does no harm in any case.
     """
     return [
         f"backend quaylock_current_{entrypoint.name}",
