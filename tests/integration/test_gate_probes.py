@@ -144,7 +144,7 @@ def test_a_check_that_does_not_end_is_ended(replica: Any, client: Any) -> None:
         assert "no answer within 0.4 s" in sampled(engine, name, ExecProbe(("/web", "oneshot"), timeout=0.4)).output
     assert time.monotonic() - began < 50
     container = client.containers.get(name)
-    until(lambda: len(container.top()["Processes"]) == 1, container.top, seconds=5)
+    until(lambda: len(container.top()["Processes"]) == 1, container.top, seconds=20)
 
 
 # -- rollouts -------------------------------------------------------------------------------------
