@@ -86,7 +86,8 @@ def test_a_dump_that(shop: Shop, script: str, says: str) -> None:
     assert says in answer["msg"]
     nothing_happened(shop, before)
     in_db(shop, 'p=$(command -v pg_dump); mv "$p.real" "$p"')
-    assert shop.back_up()["outcome"] == "made"
+    again = shop.back_up()
+    assert again["outcome"] == "made", again
 
 
 def during(shop: Shop, moment: str, act: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
