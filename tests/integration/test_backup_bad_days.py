@@ -87,7 +87,7 @@ def test_a_dump_that(shop: Shop, script: str, says: str) -> None:
     nothing_happened(shop, before)
     in_db(shop, 'p=$(command -v pg_dump); mv "$p.real" "$p"')
     again = shop.back_up()
-    assert again["outcome"] == "made", again
+    assert again["outcome"] == "made", again["msg"]
 
 
 def during(shop: Shop, moment: str, act: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
